@@ -1,0 +1,107 @@
+"""The command line: `<< cookiecutter.project_slug >> serve|migrate|user|secret|settings|check`."""
+
+import argparse
+import asyncio
+import getpass
+import sys
+from collections.abc import Sequence
+
+from . import COMMAND, DESCRIPTION, NAME
+from .accounts import AccountError, Accounts
+from .database import UNAVAILABLE, Database, prepare_folder
+from .logs import configure_logs
+from .migrations import migrate, write_migration
+from .server import ServerError, serve
+from .settings import SettingsError, env_example, load_settings, new_secret
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run one command, `serve` if none is named. Exits with 1 and a reason if it cannot be done."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help")):
+        given.insert(0, "serve")
+    options = parser().parse_args(given)
+    try:
+        options.command(options)
+    except (AccountError, ServerError, SettingsError) as error:
+        sys.exit(str(error))
+    except UNAVAILABLE as error:
+        sys.exit(
+            f"The database cannot be used: {getattr(error, 'orig', None) or error}\n"
+            f"Check DATABASE_URL; if there are no tables yet, make them: {COMMAND} migrate"
+        )
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    about = f"{NAME}: {DESCRIPTION}".replace("%", "%%")
+    main = argparse.ArgumentParser(prog=COMMAND, description=about)
+    commands = main.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    command = commands.add_parser("serve", help="serve until told to stop (the default)")
+    command.add_argument("--host", help="address to listen on")
+    command.add_argument("--port", type=int, help="port to listen on")
+    command.add_argument("--debug", action="store_const", const=True, help="development mode")
+    command.add_argument("--reuse-port", action="store_true", help="share the port with copies")
+    command.add_argument(
+        "--fork", type=int, metavar="N", help="run N processes on the port; 0: one a processor"
+    )
+    command.set_defaults(command=run_serve)
+
+    command = commands.add_parser("migrate", help="bring the database to the newest schema")
+    command.add_argument("--new", metavar="MESSAGE", help="write a migration for changed tables")
+    command.set_defaults(command=run_migrate)
+
+    user = commands.add_parser("user", help="manage accounts")
+    command = user.add_subparsers(metavar="ACTION", required=True).add_parser(
+        "add", help="make an account"
+    )
+    command.add_argument("name")
+    command.add_argument(
+        "--password-stdin", action="store_true", help="read the password from standard input"
+    )
+    command.set_defaults(command=run_user_add)
+
+    secret = commands.add_parser("secret", help="manage the cookie secret")
+    command = secret.add_subparsers(metavar="ACTION", required=True).add_parser(
+        "new", help="print a new secret"
+    )
+    command.set_defaults(command=lambda _: print(new_secret()))
+
+    command = commands.add_parser("settings", help="print every setting, as for .env")
+    command.set_defaults(command=lambda _: print(env_example(), end=""))
+    return main
+
+
+def run_serve(options: argparse.Namespace) -> None:
+    settings = load_settings(host=options.host, port=options.port, debug=options.debug)
+    configure_logs(settings.log_level, readable=settings.debug)
+    prepare_folder(settings.database_url)
+    serve(settings, reuse_port=options.reuse_port, processes=options.fork)
+
+
+def run_migrate(options: argparse.Namespace) -> None:
+    url = load_settings().database_url
+    asyncio.run(write_migration(url, options.new) if options.new else migrate(url))
+
+
+def run_user_add(options: argparse.Namespace) -> None:
+    settings = load_settings()
+    if options.password_stdin:
+        password = sys.stdin.readline().rstrip("\n")
+    else:
+        password = getpass.getpass("Password (12 characters or more): ")
+        if getpass.getpass("The same again: ") != password:
+            raise AccountError("The two passwords differ.")
+
+    async def add() -> None:
+        database = Database(settings.database_url)
+        accounts = Accounts(database)
+        try:
+            await accounts.add_user(options.name, password)
+        finally:
+            accounts.close()
+            await database.close()
+
+    asyncio.run(add())
+    print(f"Made the account {options.name}.")

@@ -1,0 +1,203 @@
+"""What all handlers share: headers, the request id, who is signed in, and the shape of errors."""
+
+import logging
+import re
+import secrets
+import traceback
+from collections.abc import Awaitable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from tornado.httputil import HTTPServerRequest
+from tornado.web import HTTPError, RequestHandler
+
+from .. import DESCRIPTION, NAME
+from ..accounts import LIFETIME, Session
+from ..database import UNAVAILABLE
+
+if TYPE_CHECKING:
+    from ..app import Service
+
+log = logging.getLogger(__name__)
+
+# The policy for every answer, errors included. The balancer adds the same to its own answers.
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "<< cookiecutter.__content_security_policy >>",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+REQUEST_ID = re.compile(r"[0-9a-f]{32}")
+RETRY_SECONDS = 5
+MESSAGES = {
+    400: "The request could not be understood.",
+    401: "Sign in first.",
+    403: "This is not allowed, or the page was open for too long. Reload it and try again.",
+    404: "There is nothing at this address.",
+    405: "This address does not take such a request.",
+    503: "The service cannot answer just now. Try again in a moment.",
+}
+
+
+class Uniform(RequestHandler):
+    """What even files and probes share: headers, a request id, a count of what is in flight."""
+
+    application: "Service"
+
+    def __init__(self, application: "Service", request: HTTPServerRequest, **rest: Any) -> None:
+        given = request.headers.get("X-Request-Id", "")
+        # The balancer makes the id; what does not look like one of its own is not passed on.
+        self.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        application.in_flight += 1
+        super().__init__(application, request, **rest)
+
+    def on_finish(self) -> None:
+        self.application.in_flight -= 1
+
+    @property
+    def https(self) -> bool:
+        return self.request.protocol == "https"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Tornado's settings; over https, those in which cookies are bound to https."""
+        return self.application.https_settings if self.https else self.application.settings
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("X-Request-Id", self.request_id)
+        for name, value in SECURITY_HEADERS.items():
+            self.set_header(name, value)
+
+    def compute_etag(self) -> str | None:
+        """No etag: what is made for each request is never kept, so nothing can be compared."""
+        return None
+
+    def head(self, *path: str) -> Awaitable[None] | None:
+        """Answer as to GET; Tornado leaves the body out."""
+        return self.get(*path)
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """Answer with an error; a database that is away is not a fault in the code: 503."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, UNAVAILABLE):
+            status_code = 503
+        super().send_error(status_code, **kwargs)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if status_code == 503:
+            self.set_header("Retry-After", str(RETRY_SECONDS))
+        message = MESSAGES.get(status_code, self._reason + ".")
+        if status_code >= 500:
+            message = MESSAGES.get(status_code, "Something went wrong here. It has been noted.")
+        shown = None
+        if self.settings["serve_traceback"] and "exc_info" in kwargs:
+            shown = "".join(traceback.format_exception(*kwargs["exc_info"]))
+        self.show_error(status_code, message, shown)
+
+    def show_error(self, status: int, message: str, shown_traceback: str | None) -> None:
+        """Write the error in the form that this kind of handler answers in: here, as JSON."""
+        error: dict[str, Any] = {
+            "status": status,
+            "message": message,
+            "request_id": self.request_id,
+        }
+        if shown_traceback:
+            error["traceback"] = shown_traceback
+        self.finish({"error": error})
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Log what went wrong by path and request id: the query string may hold secrets."""
+        if isinstance(value, HTTPError) and value.status_code < 500:
+            return
+        fields = {"request_id": self.request_id, "path": self.request.path}
+        if isinstance(value, UNAVAILABLE):
+            log.error("The database cannot be used: %s", value, extra={"fields": fields})
+        else:
+            log.error("The request failed.", exc_info=value, extra={"fields": fields})
+
+
+class Identified(Uniform):
+    """A handler that knows who is signed in."""
+
+    session: Session | None = None
+
+    def prepare(self) -> Awaitable[None] | None:
+        token = self.get_signed_cookie(self.session_cookie)
+        # Without a cookie there is nothing to wait for.
+        return self._load_session(token.decode()) if token else None
+
+    async def _load_session(self, token: str) -> None:
+        self.session = await self.application.accounts.session(token)
+        self.current_user = self.session and self.session.user
+
+    def get_current_user(self) -> None:
+        """Nobody, unless `prepare` has found somebody: Tornado cannot await here."""
+
+    @property
+    def session_cookie(self) -> str:
+        return "__Host-session" if self.https else "session"
+
+    def start_session(self, token: str) -> None:
+        """Hand the token of a new session to the browser."""
+        self.set_signed_cookie(
+            self.session_cookie,
+            token,
+            expires_days=LIFETIME.days,
+            path="/",
+            secure=self.https,
+            httponly=True,
+            samesite="Lax",
+        )
+
+    def forget_session(self) -> None:
+        """Tell the browser to drop its token."""
+        self.clear_cookie(
+            self.session_cookie, path="/", secure=self.https, httponly=True, samesite="Lax"
+        )
+
+
+class Page(Identified):
+    """A handler that answers with HTML."""
+
+    def get_template_namespace(self) -> dict[str, Any]:
+        return super().get_template_namespace() | {
+            "service_name": NAME,
+            "description": DESCRIPTION,
+            "release": self.application.release,
+            "request_id": self.request_id,
+        }
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        # A page shows who is signed in: no cache may keep it, nor the browser after a logout.
+        self.set_header("Cache-Control", "no-store")
+
+    def show_error(self, status: int, message: str, shown_traceback: str | None) -> None:
+        self.render(
+            "error.html",
+            status=status,
+            reason=self._reason,
+            message=message,
+            traceback=shown_traceback,
+        )
+
+
+class Api(Identified):
+    """A handler that answers with JSON, its errors included; the pattern for an API."""
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Cache-Control", "no-store")
+
+    def require_user(self) -> None:
+        """Raise 401 unless somebody is signed in."""
+        if self.current_user is None:
+            raise HTTPError(401)

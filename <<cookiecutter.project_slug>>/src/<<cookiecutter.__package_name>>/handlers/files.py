@@ -1,0 +1,29 @@
+"""Static files, for a process that is reached without a balancer; nginx serves them from disk."""
+
+from tornado.web import StaticFileHandler
+
+from .base import Page, Uniform
+
+
+class StaticFiles(StaticFileHandler, Page):  # type: ignore[misc]
+    """Files below /static/; `static_url` adds the hash of the content as the argument `v`."""
+
+    def set_default_headers(self) -> None:
+        Uniform.set_default_headers(self)
+
+    def prepare(self) -> None:
+        """Ask nobody who they are: files are for everybody."""
+
+    def set_extra_headers(self, path: str) -> None:
+        versioned = "v" in self.request.query_arguments
+        self.set_header(
+            "Cache-Control", "public, max-age=31536000, immutable" if versioned else "no-cache"
+        )
+        self.clear_header("Expires")
+
+
+class RootFile(StaticFiles):
+    """The few files that clients look for at the root."""
+
+    def initialize(self) -> None:  # type: ignore[override]
+        super().initialize(path=self.settings["static_path"])

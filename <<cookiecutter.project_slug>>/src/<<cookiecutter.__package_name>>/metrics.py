@@ -1,0 +1,83 @@
+"""Metrics for Prometheus, each process its own.
+
+The names follow Prometheus' rules: the unit stands at the end, `_total` on what only grows.
+Requests are labelled by route (`/account`), never by the address that was asked for: what a client
+can invent must not become a label.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from tornado.httputil import HTTPServerRequest
+from tornado.web import RequestHandler
+
+LAG_INTERVAL_SECONDS = 0.5
+METHODS = frozenset(RequestHandler.SUPPORTED_METHODS)
+
+
+class Metrics:
+    """The counters of one process."""
+
+    def __init__(self, release: str) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        Info("service", "What is running.", registry=self._registry).info({"release": release})
+        self._requests = Counter(
+            "http_requests_total",
+            "Requests answered.",
+            ["method", "route", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "http_request_duration_seconds",
+            "Time from the first byte of a request to the end of its answer.",
+            ["route"],
+            registry=self._registry,
+        )
+        self._in_flight = Gauge(
+            "http_requests_in_flight", "Requests being answered.", registry=self._registry
+        )
+        self._websockets = Gauge(
+            "websocket_connections", "Open WebSockets.", registry=self._registry
+        )
+        self._lag = Gauge(
+            "event_loop_lag_seconds",
+            "How late the event loop came back to a task that was due.",
+            registry=self._registry,
+        )
+        self.lag_seconds = 0.0
+        self._lag.set_function(lambda: self.lag_seconds)
+
+    def watch(self, in_flight: Callable[[], int], websockets: Callable[[], int]) -> None:
+        """Read these two whenever the metrics are asked for."""
+        self._in_flight.set_function(in_flight)
+        self._websockets.set_function(websockets)
+
+    def count(self, request: HTTPServerRequest, route: str, status: int) -> None:
+        """Count one answered request and how long it took."""
+        method = request.method if request.method in METHODS else "other"
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(route).observe(request.request_time())
+
+    async def measure_lag(self) -> None:
+        """Measure the event loop's lag for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_INTERVAL_SECONDS
+            await asyncio.sleep(LAG_INTERVAL_SECONDS)
+            self.lag_seconds = max(0.0, loop.time() - due)
+
+    def text(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self._registry)

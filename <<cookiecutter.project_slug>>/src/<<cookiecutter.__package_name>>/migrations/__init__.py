@@ -1,0 +1,44 @@
+"""The schema of the database, as the steps that led to it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+
+from ..database import Database, prepare_folder
+
+
+async def migrate(url: str) -> None:
+    """Bring the database at this URL to the newest schema; make it if there is none."""
+    prepare_folder(url)
+    await _run(url, lambda config: command.upgrade(config, "head"))
+
+
+async def write_migration(url: str, message: str) -> None:
+    """Write a new migration: the difference between the tables in the code and the database."""
+    await _run(url, lambda config: command.revision(config, message, autogenerate=True))
+
+
+async def check_migrations(url: str) -> None:
+    """Raise alembic's CommandError unless the tables in the code are those in the database."""
+    await _run(url, command.check)
+
+
+async def _run(url: str, alembic_command: Callable[[Config], object]) -> None:
+    config = Config()
+    folder = str(Path(__file__).parent)
+    config.set_main_option("script_location", folder.replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+
+    def run(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        alembic_command(config)
+
+    database = Database(url)
+    try:
+        async with database.engine.begin() as connection:
+            await connection.run_sync(run)
+    finally:
+        await database.close()

@@ -1,0 +1,28 @@
+"""One table of URLs. A new page is a new line here and a new file in `handlers/`."""
+
+from tornado.web import url
+
+from .handlers.account import Account, EndSession
+from .handlers.api import Me
+from .handlers.files import RootFile
+from .handlers.home import Home
+from .handlers.live import LiveSocket
+from .handlers.login import Login, Logout
+from .handlers.probes import Healthz, MetricsText, Readyz
+
+ROUTES = [
+    url(r"/", Home, name="home"),
+    url(r"/login", Login, name="login"),
+    url(r"/logout", Logout, name="logout"),
+    url(r"/account", Account, name="account"),
+    url(r"/account/sessions", EndSession, name="end_session"),
+    url(r"/live", LiveSocket, name="live"),
+    url(r"/api/me", Me, name="me"),
+    url(r"/healthz", Healthz, name="healthz"),
+    url(r"/readyz", Readyz, name="readyz"),
+    url(r"/metrics", MetricsText, name="metrics"),
+    url(r"/(robots\.txt|favicon\.ico|apple-touch-icon\.png)", RootFile, name="root_file"),
+]
+
+# Asked for every few seconds by machines; logged only when they fail.
+QUIET_ROUTES = {"/healthz", "/readyz", "/metrics"}

@@ -1,0 +1,212 @@
+"""The life of one process: open, listen, serve, drain, close."""
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import logging
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import weakref
+
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
+from tornado.netutil import bind_sockets
+from tornado.process import fork_processes
+
+from .app import Service, make_app
+from .database import Database
+from .settings import Settings
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = << cookiecutter.__max_body_megabytes >> * 1024 * 1024
+MAX_HEADER_BYTES = 32 * 1024
+# The balancer closes a connection to us that was idle for << cookiecutter.__upstream_idle_seconds >> s. We never do it first: it might be
+# sending a request at that very moment.
+BALANCER_IDLE_SECONDS = << cookiecutter.__upstream_idle_seconds >> + 0.5
+BACKLOG = 1024
+
+# <asm-generic/socket.h>; Python has no name for it.
+SO_ATTACH_FILTER = 26
+
+
+class ServerError(Exception):
+    """The server cannot start; the message says why and what to do."""
+
+
+class Server(HTTPServer):
+    """Tornado's HTTP server, knowing which of its connections are open."""
+
+    def initialize(self, *args: object, **kwargs: object) -> None:
+        super().initialize(*args, **kwargs)  # type: ignore[arg-type]
+        self._streams: weakref.WeakSet[IOStream] = weakref.WeakSet()
+
+    def handle_stream(self, stream: IOStream, address: tuple) -> None:  # type: ignore[type-arg]
+        self._streams.add(stream)
+        super().handle_stream(stream, address)
+
+    def connected(self) -> bool:
+        """Tell whether any connection is open."""
+        return not all(stream.closed() for stream in self._streams)
+
+
+def bind(settings: Settings, *, reuse_port: bool = False) -> list[socket.socket]:
+    """Bind the port, on all addresses of the host. Raises ServerError if it cannot be had."""
+    try:
+        return bind_sockets(settings.port, settings.host, backlog=BACKLOG, reuse_port=reuse_port)
+    except OSError as error:
+        where = f"port {settings.port} on {settings.host}"
+        if error.errno == errno.EADDRINUSE:
+            reason = "another program listens there. End it, or take another port (--port, PORT)."
+        elif error.errno == errno.EACCES:
+            reason = "that takes more rights. Take a port from 1024 upwards (--port, PORT)."
+        else:
+            reason = f"{error.strerror or error}. Check --host and --port (HOST, PORT)."
+        raise ServerError(f"Cannot listen on {where}: {reason}") from error
+    except ValueError as error:
+        raise ServerError(
+            "This system cannot share a port between processes (SO_REUSEPORT)."
+            " Give each process a port of its own instead (--port)."
+        ) from error
+
+
+def serve(settings: Settings, *, reuse_port: bool = False, processes: int | None = None) -> None:
+    """Run the service until it is told to stop: as one process, or as several that share a port.
+
+    With `processes` a parent opens the port and forks that many children, 0 meaning one for each
+    processor. Raises ServerError if the port cannot be had or the system cannot do what was asked.
+    """
+    if processes is None:
+        sockets = bind(settings, reuse_port=reuse_port)
+        asyncio.run(main(settings, sockets))
+        return
+    if settings.debug_flags["autoreload"]:
+        raise ServerError(
+            "--fork does not go with debug mode: autoreload would restart each child by itself."
+            " Leave one of the two out."
+        )
+    if not hasattr(os, "fork"):
+        raise ServerError(
+            "This system cannot fork. Start several processes, each with its own --port, instead."
+        )
+    sockets = bind(settings, reuse_port=reuse_port)
+    # The children hold the reading end; when the parent stops, or dies, they see it close.
+    lifeline, parent_end = os.pipe()
+
+    def let_go(*_: object) -> None:
+        with contextlib.suppress(OSError):
+            os.close(parent_end)
+
+    signal.signal(signal.SIGTERM, let_go)
+    signal.signal(signal.SIGINT, let_go)
+    fork_processes(processes)
+    os.close(parent_end)
+    asyncio.run(main(settings, sockets, lifeline))
+
+
+async def main(
+    settings: Settings, sockets: list[socket.socket], lifeline: int | None = None
+) -> None:
+    """Serve on bound sockets until SIGTERM, SIGINT or the end of the lifeline; then drain."""
+    async with contextlib.AsyncExitStack() as undo:
+        database = Database(settings.database_url)
+        undo.push_async_callback(database.close)
+
+        app = make_app(settings, database)
+        undo.callback(app.accounts.close)
+
+        for chore in (app.metrics.measure_lag(), app.live.run()):
+            undo.callback(asyncio.create_task(chore).cancel)
+
+        server = Server(
+            app,
+            xheaders=settings.behind_proxy,
+            max_body_size=MAX_BODY_BYTES,
+            max_buffer_size=MAX_BODY_BYTES + MAX_HEADER_BYTES,
+            max_header_size=MAX_HEADER_BYTES,
+            idle_connection_timeout=3600,
+            body_timeout=60,
+        )
+        stop = stop_event(lifeline)
+        server.add_sockets(sockets)
+        log.info("Serving %s on http://%s:%d", settings.release, settings.host, settings.port)
+
+        await stop.wait()
+        await drain(server, sockets, app, settings)
+    log.info("Stopped")
+
+
+def stop_event(lifeline: int | None) -> asyncio.Event:
+    """Return an event that is set by SIGTERM, SIGINT or the end of the lifeline.
+
+    The same signal a second time ends the process at once.
+    """
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal(number: signal.Signals) -> None:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    if lifeline is not None:
+
+        def on_end() -> None:
+            loop.remove_reader(lifeline)
+            stop.set()
+
+        loop.add_reader(lifeline, on_end)
+    return stop
+
+
+async def drain(
+    server: Server, sockets: list[socket.socket], app: Service, settings: Settings
+) -> None:
+    """Leave without a client noticing, in `drain_seconds` at most.
+
+    Say not ready, stop listening, close each connection behind its next answer, send the
+    WebSockets elsewhere, wait until all is answered.
+    """
+    log.info("Draining")
+    app.draining = True
+    await asyncio.sleep(settings.unready_seconds)
+    await stop_listening(server, sockets)
+    server.conn_params.no_keep_alive = True
+    app.live.close()
+
+    loop = asyncio.get_running_loop()
+    end = loop.time() + settings.drain_seconds
+    idle_end = min(end, loop.time() + BALANCER_IDLE_SECONDS)
+    while server.connected() and loop.time() < (end if app.in_flight else idle_end):
+        await asyncio.sleep(0.01)
+    if app.in_flight:
+        log.warning("%d requests were cut off: DRAIN_SECONDS is over", app.in_flight)
+    await server.close_all_connections()
+
+
+async def stop_listening(server: Server, sockets: list[socket.socket]) -> None:
+    """Stop listening without losing a connection that the kernel has made for us already.
+
+    Closing a listening socket resets what waits in its queue. So first a filter that passes
+    nothing keeps newcomers out (they try again, elsewhere), then the queue is emptied.
+    Source: socket(7), SO_ATTACH_FILTER.
+    """
+    if sys.platform == "linux":
+        drop_all = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF_RET | BPF_K, 0 bytes
+        program = (ctypes.c_char * len(drop_all)).from_buffer_copy(drop_all)
+        for listening in sockets:
+            listening.setsockopt(
+                socket.SOL_SOCKET,
+                SO_ATTACH_FILTER,
+                struct.pack("HP", 1, ctypes.addressof(program)),
+            )
+    while select.select(sockets, [], [], 0)[0]:
+        await asyncio.sleep(0)
+    server.stop()

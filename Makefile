@@ -1,0 +1,53 @@
+# What this repository can do; `make` alone lists it.
+
+PYTHON ?= python3
+BIN = .venv/bin
+COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
+
+.PHONY: help demo test test-fast lint fix lock clean
+.DELETE_ON_ERROR:
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/ready ## Make a service with the default answers and run it: http://localhost:8080
+	@tests/install-system-packages nginx
+	$(BIN)/cookiecutter . --default-config --no-input --overwrite-if-exists --output-dir demo
+	$(MAKE) -C demo/my-service setup
+	@$(MAKE) --no-print-directory demo/password
+	@echo "Log in as demo with the password $$(cat demo/password)"
+	$(MAKE) -C demo/my-service stack
+
+# Made once: the account and its database stay until `make clean`.
+demo/password:
+	@umask 077; $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(12))' > $@.new
+	@demo/my-service/.venv/bin/my-service user add demo --password-stdin < $@.new
+	@mv $@.new $@
+
+test: .venv/ready ## Install what is missing and run every test
+	@tests/install-system-packages nginx haproxy chromium
+	$(BIN)/pytest -n auto -m "not full"
+	$(BIN)/pytest -m full
+
+test-fast: .venv/ready ## Run the tests that start no service
+	$(BIN)/pytest -n auto -m "not full"
+
+lint: .venv/ready ## Check formatting and style; change nothing
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+fix: .venv/ready ## Correct formatting and style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: .venv/ready ## Move every locked requirement to its newest version
+	$(BIN)/$(COMPILE) --upgrade --group dev --output-file requirements.txt
+
+clean: ## Remove what these targets made
+	rm -rf .venv .cache demo
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/ready: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@

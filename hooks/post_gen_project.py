@@ -1,0 +1,54 @@
+"""Give the new project its secret, and say what was made and what comes next."""
+
+import json
+import os
+import secrets
+import shlex
+import sys
+
+# tojson writes plain ASCII without quotes of its own, so an answer stays data whatever it holds.
+ANSWERS = json.loads(r'''<< cookiecutter | tojson >>''')  # fmt: skip
+
+
+def make_secret():
+    """Write .env unless there is one: a project that is generated again keeps its secret."""
+    # Nobody else may read the file at any moment, so it is made private, not turned private.
+    try:
+        file = os.open(".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return "kept its .env"
+    with open(file, "w", encoding="utf-8") as env:
+        env.write("# Secrets and settings of this machine; .env.example lists them all.\n")
+        env.write(f"COOKIE_SECRET=1:{secrets.token_urlsafe(48)}\n")
+    return "put a fresh secret into its .env"
+
+
+def same_again():
+    """The command that gives this project once more, without a question."""
+    call = ["cookiecutter", "--no-input"]
+    if ANSWERS.get("_checkout"):
+        call += ["--checkout", ANSWERS["_checkout"]]
+    call += [ANSWERS["_template"]]
+    call += [f"{name}={answer}" for name, answer in ANSWERS.items() if not name.startswith("_")]
+    return shlex.join(call)
+
+
+def summary(secret):
+    answers = ANSWERS
+    slug = answers["project_slug"]
+    return f"""\
+Made {answers["project_name"]} in {os.getcwd()} and {secret}.
+It has {answers["process_count"]} processes on ports {answers["first_port"]} to \
+{answers["__last_port"]}, and {answers["load_balancer"]} on {answers["__balancer_port"]}.
+Next:
+  cd {slug} && make setup
+  .venv/bin/{slug} user add demo
+  make run                  # then open http://localhost:8888
+The same again, without questions:
+  {same_again()}"""
+
+
+secret = make_secret()
+# A terminal that cannot show a name must not undo the project: cookiecutter deletes it on an error.
+sys.stdout.reconfigure(errors="backslashreplace")
+print(summary(secret))

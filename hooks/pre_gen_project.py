@@ -1,0 +1,165 @@
+"""Refuse answers that no project can be made of, all at once, before a file is written."""
+
+import json
+import keyword
+import re
+import sys
+import unicodedata
+
+# tojson writes plain ASCII without quotes of its own, so an answer stays data whatever it holds.
+ANSWERS = json.loads(r'''<< cookiecutter | tojson >>''')  # fmt: skip
+
+PORTS = range(1024, 65536)
+MOST_PROCESSES = 64
+
+# The service's package would hide these from itself, or they would hide it: what it imports, the
+# commands beside its own in .venv/bin, and names that its files give to something else.
+TAKEN = frozenset(
+    """
+    aiosqlite alembic annotated_types argon2 argon2_cffi argon2_cffi_bindings cffi dotenv greenlet
+    mako markupsafe prometheus_client pycparser pydantic pydantic_core pydantic_settings
+    python_dotenv sqlalchemy tornado typing_extensions typing_inspection uvloop
+    asyncpg psycopg psycopg_binary psycopg_c psycopg_pool
+
+    ast_serialize cfgv colorama coverage distlib filelock flit flit_core identify iniconfig librt
+    mypy mypy_extensions mypyc nodeenv packaging pathspec platformdirs pluggy pre_commit pygments
+    pytest pytest_asyncio pyyaml ruff setuptools supervisor types_pyyaml virtualenv yaml
+
+    activate dmypy echo_supervisord_conf pidproxy pip pip3 py python python3 stubgen stubtest
+    supervisorctl supervisord wheel
+
+    arg balancer conftest cookie src test tests upstream
+    """.split()
+)
+
+# In the standard library of one Python that the service runs on, but not of every one.
+STANDARD_SOMEWHERE = frozenset(
+    """
+    aifc annotationlib asynchat asyncore audioop cgi cgitb chunk compression crypt distutils imghdr
+    imp lib2to3 mailcap msilib nis nntplib ossaudiodev pipes smtpd sndhdr spwd sunau telnetlib uu
+    xdrlib
+    """.split()
+)
+
+LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+MAILBOX = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}"
+
+UNPRINTABLE = {
+    "Cc": "a control character",
+    "Cs": "half a character",
+    "Zl": "a line break",
+    "Zp": "a paragraph break",
+}
+BIDI = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Cookiecutter on its command line and cruft at each update read an answer as a template once more.
+TEMPLATE_MARKS = re.compile(r"<[%#<]|^\s*#%")
+
+
+def text(longest):
+    def check(answer):
+        if not answer.strip():
+            return f"is empty; allowed are 1 to {longest} characters"
+        if len(answer) > longest:
+            return f"has {len(answer)} characters; allowed are 1 to {longest}"
+        if answer != answer.strip():
+            return "begins or ends with a space; allowed is text without them"
+        if mark := TEMPLATE_MARKS.search(answer):
+            return f"holds {mark[0]!r}, which starts a template's command; allowed is text without"
+        return None
+
+    return check
+
+
+def printable(answer):
+    for character in answer:
+        kind = UNPRINTABLE.get(unicodedata.category(character))
+        if character in BIDI:
+            kind = "a character that reverses the text around it"
+        if kind:
+            return f"holds {kind} (U+{ord(character):04X}); allowed is one line of plain text"
+    return None
+
+
+def slug(answer):
+    if len(answer) > 63 or not re.fullmatch(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", answer):
+        return (
+            f"is {answer!r}; allowed are at most 63 lower-case letters and digits, in words joined "
+            "by single hyphens, a letter first"
+        )
+    package = answer.replace("-", "_")
+    standard = {*getattr(sys, "stdlib_module_names", ()), *STANDARD_SOMEWHERE}
+    for taken, by in (
+        (keyword.iskeyword(package), "a word of Python's own"),
+        (package in standard, "a module of Python's standard library"),
+        (package in TAKEN, "what the service itself uses under that name"),
+    ):
+        if taken:
+            return f"is {answer!r}, and the package {package} would clash with {by}; take another"
+    return None
+
+
+def email(answer):
+    mailbox, _, host = answer.rpartition("@")
+    if not re.fullmatch(MAILBOX, mailbox) or not is_host_name(host):
+        return f"is {answer!r}; allowed is an address like name@example.com"
+    return None
+
+
+def domain(answer):
+    if not is_host_name(answer):
+        return (
+            f"is {answer!r}; allowed is a host name in lower case, like example.com, without "
+            "scheme, port or path"
+        )
+    return None
+
+
+def is_host_name(answer):
+    return len(answer) < 254 and all(re.fullmatch(LABEL, part) for part in answer.split("."))
+
+
+def process_count(answer):
+    if not is_number(answer) or int(answer) > MOST_PROCESSES:
+        return f"is {answer!r}; allowed is a number from 1 to {MOST_PROCESSES}"
+    return None
+
+
+def first_port(answer):
+    if not is_number(answer) or int(answer) not in PORTS:
+        return f"is {answer!r}; allowed is a number from {PORTS[0]} to {PORTS[-1]}"
+    # The balancer's port is the highest of all, since there are at most 64 processes.
+    if int(ANSWERS["__balancer_port"]) not in PORTS:
+        return (
+            f"is {answer!r}, which puts the balancer on port {ANSWERS['__balancer_port']}; "
+            f"allowed are ports up to {PORTS[-1]}"
+        )
+    return None
+
+
+def is_number(answer):
+    # No leading zero: the answer stands as it is in Python and in configuration files.
+    return re.fullmatch(r"[1-9][0-9]{0,4}", answer)
+
+
+CHECKS = (
+    ("project_name", text(60)),
+    ("project_slug", slug),
+    ("description", text(200)),
+    ("author_name", text(100)),
+    ("author_email", email),
+    ("domain_name", domain),
+    ("first_port", first_port),
+    ("process_count", process_count),
+)
+
+
+def problems():
+    for name, check in CHECKS:
+        answer = str(ANSWERS[name])
+        if problem := printable(answer) or check(answer):
+            yield f"  {name} {problem}."
+
+
+if found := list(problems()):
+    print("No project was made, because of these answers:", *found, sep="\n", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,142 @@
+"""Answers at the edge of what is allowed, and what is said when all went well."""
+
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.bake import COMBINATIONS, CONTEXT, QUESTIONS, TEMPLATE, bake, files_of
+
+GOOD = [
+    {"project_name": "n"},
+    {"project_name": "Пример", "project_slug": "example"},
+    {"project_slug": "a"},
+    {"project_slug": "s" * 63},
+    {"project_slug": "a2-3b-4"},
+    {"author_email": "first.last+tag@mail.example.co.uk"},
+    {"author_email": "!#$%&'*+/=?^_`{|}~-@localhost"},
+    {"domain_name": "localhost"},
+    {"domain_name": "xn--mnchen-3ya.de"},
+    {"domain_name": ".".join(["a" * 63] * 3 + ["b" * 61])},
+    {"first_port": "1024"},
+    {"first_port": "65455", "process_count": "64"},
+    {"first_port": 8000, "process_count": 1},
+]
+
+
+@pytest.mark.parametrize("answers", GOOD, ids=str)
+def test_a_good_answer_gives_a_project(
+    answers: dict[str, str | int], bake: Callable[..., Path]
+) -> None:
+    """Answers at both ends of what is allowed give a project."""
+    assert (bake(**answers) / ".env").exists()
+
+
+def test_the_slug_of_a_long_name_fits() -> None:
+    """The longest name, in letters that become several, still gives a slug that is allowed."""
+    assert "max_length=63" in QUESTIONS["project_slug"]
+
+
+@pytest.mark.parametrize("name", ["Щ" * 60, "My Service " * 5 + "Name"])
+def test_a_long_name_needs_no_slug_of_its_own(name: str, bake: Callable[..., Path]) -> None:
+    """A name of up to 60 characters gives a slug that is allowed."""
+    assert 1 <= len(bake(project_name=name).name) <= 63
+
+
+def test_the_balancer_is_above_every_process(tmp_path: Path) -> None:
+    """The balancer's port is none of the processes', however many there are."""
+    project = bake(tmp_path, first_port="20000", process_count="64")
+    assert project.exists()
+    assert int(CONTEXT["__balancer_port"].split("+")[1].split()[0]) >= 64
+
+
+@pytest.mark.parametrize("answers", COMBINATIONS, ids=str)
+def test_the_summary_is_short_and_complete(
+    answers: dict[str, str], terminal: Callable[..., object], tmp_path: Path
+) -> None:
+    """At most ten lines say what was made, what comes next and how to make it again."""
+    given = [f"{name}={answer}" for name, answer in answers.items()]
+    made = terminal(TEMPLATE, "--no-input", *given, "first_port=9000", "-o", tmp_path / "out")
+    assert made.returncode == 0, made.stderr
+    lines = made.stdout.splitlines()
+    assert len(lines) <= 10
+    project = tmp_path / "out" / "my-service"
+    for word in ("My Service", str(project), "9000", "9003", "9080", *answers.values()):
+        assert word in made.stdout
+    for command in (
+        "cd my-service && make setup",
+        ".venv/bin/my-service user add demo",
+        "make run",
+    ):
+        assert any(line.strip().startswith(command) for line in lines)
+    assert "http://localhost:8888" in made.stdout
+    assert made.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["My Service", "O'Reilly's \"$HOME\" `id` \\ %s {{ x }} !! * ? ~ # é 👩‍💻"]
+)
+def test_the_printed_command_makes_the_same_project(
+    name: str, terminal: Callable[..., object], tmp_path: Path
+) -> None:
+    """The call without questions, as printed and pasted into a shell, repeats every answer."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    answers = [f"project_name={name}", f"description={name}", f"author_name={name}"]
+    answers += ["project_slug=my-service", "first_port=9000", "load_balancer=haproxy"]
+    made = terminal(TEMPLATE, "--no-input", *answers, "-o", first)
+    assert made.returncode == 0, made.stderr
+    program, *arguments = shlex.split(made.stdout.splitlines()[-1])
+    assert program == "cookiecutter"
+    again = terminal(*arguments, "-o", second)
+    assert again.returncode == 0, again.stderr
+    assert without_secret(first / "my-service") == without_secret(second / "my-service")
+
+
+def test_a_poor_terminal_spoils_nothing(terminal: Callable[..., object], tmp_path: Path) -> None:
+    """A name that the terminal cannot show does not cost the project."""
+    made = terminal(
+        TEMPLATE,
+        "--no-input",
+        "project_name=Сервис",
+        "-o",
+        tmp_path / "out",
+        env={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+    )
+    assert made.returncode == 0, made.stderr
+    assert (tmp_path / "out" / "servis" / ".env").exists()
+
+
+def test_every_question_reads_as_a_sentence() -> None:
+    """Each question has a sentence of its own, and each choice a label; one is recommended."""
+    prompts = CONTEXT["__prompts__"]
+    assert list(prompts) == list(QUESTIONS)
+    assert len(QUESTIONS) <= 12
+    for name, default in QUESTIONS.items():
+        if isinstance(default, list):
+            labels = dict(prompts[name])
+            assert labels.pop("__prompt__")
+            assert list(labels) == default
+            assert "recommended" in labels[default[0]]
+        else:
+            assert " " in prompts[name]
+
+
+def without_secret(project: Path) -> dict[str, bytes]:
+    files = files_of(project)
+    del files[".env"]
+    return files
+
+
+def test_the_network_is_not_needed(terminal: Callable[..., object], tmp_path: Path) -> None:
+    """Cookiecutter and both hooks make the project where no connection can be opened."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import socket\n"
+        "def refuse(*arguments, **options): raise OSError('the network is cut')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    made = terminal(TEMPLATE, "--no-input", "-o", tmp_path / "out", env={"PYTHONPATH": path})
+    assert made.returncode == 0, made.stderr
+    assert (tmp_path / "out" / "my-service" / ".env").exists()

@@ -1,0 +1,113 @@
+"""Free text that is allowed arrives as it was written, in every file that holds it."""
+
+import ast
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from tests.bake import QUESTIONS, TEMPLATE, bake, package_of
+
+HOSTILE = [
+    'He said "yes"',
+    "It's",
+    "'''",
+    '"""',
+    "back\\slash \\n \\u0041 \\",
+    "100% %(here)s %d %%",
+    "$HOME ${HOME} $$ $(id) `id`",
+    "{0} {name} {{ 1 + 1 }} {% raw %} {# not a comment #}",
+    "${{ secrets.X }}",
+    "a < b > c &lt; &amp; <b>bold</b> <!-- -->",
+    "</title><script>alert(1)</script>",
+    "# heading #",
+    "#",
+    "a #% b",
+    "## ##",
+    "- item",
+    "1. first",
+    "> quoted",
+    "*emphasis* _underline_ **bold** ~~gone~~ `code`",
+    "[link](http://example.com) ![image](x) [x]: y http://example.com <http://example.com>",
+    "snake_case_name __init__",
+    "| a | b |",
+    "===",
+    "---",
+    "a  b\u00a0c",
+    "semi; colon: = value, [section] ; # comment",
+    "None",
+    "~",
+    "*",
+    "Мой сервис",
+    "我的服务",
+    "שירות של 3 אנשים",
+    "خدمة",
+    "👩‍💻 émoji ñ ﬀ 𝒳",
+    "e\u0301 \u200d\u200b zero width",
+    "n" * 60,
+    "\\" * 60,
+    '"' * 60,
+    "\U0001f469" * 60,
+]
+
+
+def same_texts(project: Path, text: str) -> None:
+    """Assert that everything which holds free text holds exactly this one."""
+    about = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert about["description"] == text
+    assert about["authors"] == [{"name": text, "email": QUESTIONS["author_email"]}]
+
+    package = ast.parse((package_of(project) / "__init__.py").read_text(encoding="utf-8"))
+    literals = {
+        target.id: ast.literal_eval(node.value)
+        for node in package.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(node.value, ast.Constant)
+    }
+    assert literals["NAME"] == text
+    assert literals["DESCRIPTION"] == text
+
+    tokens = MarkdownIt("commonmark").parse((project / "README.md").read_text(encoding="utf-8"))
+    heading, described = [plain(token) for token in tokens if token.type == "inline"][:2]
+    assert heading == text
+    assert described.startswith(text)
+
+
+def plain(inline) -> str:
+    """The text a reader sees; marked-up text gives the empty string and so is noticed."""
+    return "".join(child.content for child in inline.children if child.type == "text")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_free_text_arrives_exactly(text: str, bake: Callable[..., Path]) -> None:
+    """TOML, Python and Markdown parsers read from the project what was answered."""
+    project = bake(project_name=text, description=text, author_name=text, project_slug="my-service")
+    same_texts(project, text)
+
+
+@pytest.mark.parametrize("text", ["{{ 1 + 1 }} 'a' \"b\" \\n", "a #% b < c"])
+def test_typed_text_arrives_exactly(
+    text: str, terminal: Callable[..., object], tmp_path: Path
+) -> None:
+    """What a person types at the questions arrives as what is given on the command line does."""
+    typed = "\n".join([text, "my-service", text, text, *[""] * 5, ""])
+    said = terminal(TEMPLATE, "-o", tmp_path / "out", input=typed)
+    assert said.returncode == 0, said.stderr
+    same_texts(tmp_path / "out" / "my-service", text)
+
+
+def test_only_three_files_hold_free_text(tmp_path: Path) -> None:
+    """A name or description stands in three files; all others get it from the package."""
+    text = "Unmistakable 7f3a"
+    project = bake(
+        tmp_path, project_name=text, description=text, author_name=text, project_slug="my-service"
+    )
+    holders = {
+        str(path.relative_to(project))
+        for path in project.rglob("*")
+        if path.is_file() and text.encode() in path.read_bytes()
+    }
+    assert holders == {"README.md", "pyproject.toml", "src/my_service/__init__.py"}

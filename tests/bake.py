@@ -1,0 +1,76 @@
+"""Answers in, project out: the one way in which the tests render the template."""
+
+import contextlib
+import itertools
+import json
+import random
+import socket
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+from cookiecutter.main import cookiecutter
+
+TEMPLATE = Path(__file__).resolve().parent.parent
+CONTEXT = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
+QUESTIONS = {name: default for name, default in CONTEXT.items() if not name.startswith("_")}
+CHOICES = {name: options for name, options in QUESTIONS.items() if isinstance(options, list)}
+COMBINATIONS = [
+    dict(zip(CHOICES, options, strict=True)) for options in itertools.product(*CHOICES.values())
+]
+
+
+def bake(folder: Path, *, again: bool = False, **answers: str | int) -> Path:
+    """Render the template into `folder` and return the project's own folder in it.
+
+    `again` allows a project to be there already. Answers that are not given are the defaults.
+    """
+    # Cookiecutter drops an answer to a question nobody asks, and the test would test nothing.
+    if unknown := answers.keys() - QUESTIONS.keys():
+        raise TypeError(f"not asked: {', '.join(sorted(unknown))}; asked: {', '.join(QUESTIONS)}")
+    with tempfile.TemporaryDirectory() as scratch:
+        # Nobody's own settings, and none of cookiecutter's leftovers: replays and rendered hooks.
+        config = Path(scratch, "config.yaml")
+        config.write_text(json.dumps({"replay_dir": scratch, "cookiecutters_dir": scratch}))
+        with mock.patch.object(tempfile, "tempdir", scratch):
+            project = cookiecutter(
+                str(TEMPLATE),
+                no_input=True,
+                extra_context=answers,
+                overwrite_if_exists=again,
+                output_dir=str(folder),
+                config_file=str(config),
+            )
+    return Path(project)
+
+
+def package_of(project: Path) -> Path:
+    """The Python package of a rendered project."""
+    return project / "src" / project.name.replace("-", "_")
+
+
+def files_of(project: Path) -> dict[str, bytes]:
+    """Every file of a project, by its path in it."""
+    return {
+        str(path.relative_to(project)): path.read_bytes()
+        for path in sorted(project.rglob("*"))
+        if path.is_file()
+    }
+
+
+def free_first_port(process_count: int = 4) -> int:
+    """A first port from which the ports of all processes and of the balancer are free."""
+    for first in random.sample(range(20_000, 30_000, 100), 100):
+        if all(is_free(port) for port in (*range(first, first + process_count), first + 80)):
+            return first
+    raise RuntimeError("no run of free ports between 20000 and 30000 on 127.0.0.1")
+
+
+def is_free(port: int) -> bool:
+    with contextlib.closing(socket.socket()) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,221 @@
+"""Every file of a rendered project is complete and can be read by what reads it."""
+
+import ast
+import configparser
+import json
+import re
+import subprocess
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import tornado.template
+import yaml
+from markdown_it import MarkdownIt
+from supervisor.options import ServerOptions
+
+from tests.bake import COMBINATIONS, TEMPLATE, bake, files_of
+
+LEFT_OVER = re.compile(rb"<<|<%|<#|^\s*#%|cookiecutter\.", re.MULTILINE)
+
+
+def parse_toml(path: Path) -> None:
+    tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def parse_yaml(path: Path) -> None:
+    list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
+def parse_json(path: Path) -> None:
+    json.loads(path.read_text(encoding="utf-8"))
+
+
+def parse_ini(path: Path) -> None:
+    parser = configparser.RawConfigParser(strict=True)
+    parser.read_string(path.read_text(encoding="utf-8"))
+    assert parser.sections()
+
+
+def parse_python(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    compile(ast.parse(source), path, "exec")
+
+
+def parse_shell(path: Path) -> None:
+    subprocess.run(["bash", "-n", path], check=True)
+
+
+def parse_svg(path: Path) -> None:
+    ElementTree.fromstring(path.read_text(encoding="utf-8"))  # noqa: S314
+
+
+def parse_page(path: Path) -> None:
+    tornado.template.Loader(str(path.parent)).load(path.name)
+
+
+def parse_links(path: Path) -> None:
+    tokens = MarkdownIt("commonmark").parse(path.read_text(encoding="utf-8"))
+    inline = [child for token in tokens for child in token.children or []]
+    targets = [str(child.attrs.get("href") or child.attrs.get("src") or "") for child in inline]
+    for target in filter(None, targets):
+        if not re.match(r"[a-z]+:|#", target):
+            assert (path.parent / target.partition("#")[0]).exists(), f"a link to {target}"
+
+
+def only_text(path: Path) -> None:
+    path.read_text(encoding="utf-8")
+
+
+def only_bytes(path: Path) -> None:
+    assert path.read_bytes()
+
+
+# What reads a file, by the end of its name; nginx and HAProxy read theirs in tests of their own.
+PARSERS = {
+    ".cfg": only_text,
+    ".conf": only_text,
+    ".css": only_text,
+    ".example": only_text,
+    ".html": parse_page,
+    ".ico": only_bytes,
+    ".ini": parse_ini,
+    ".js": only_text,
+    ".json": parse_json,
+    ".mako": only_text,
+    ".md": parse_links,
+    ".png": only_bytes,
+    ".py": parse_python,
+    ".svg": parse_svg,
+    ".toml": parse_toml,
+    ".txt": only_text,
+    ".typed": Path.exists,
+    ".webmanifest": parse_json,
+    ".yaml": parse_yaml,
+    ".yml": parse_yaml,
+    ".editorconfig": only_text,
+    ".env": only_text,
+    ".gitattributes": only_text,
+    ".gitignore": only_text,
+    "LICENSE": only_text,
+    "Makefile": only_text,
+}
+
+
+def parser_of(path: Path) -> Callable[[Path], object]:
+    first = path.read_bytes().partition(b"\n")[0]
+    if first.startswith(b"#!"):
+        return parse_python if b"python" in first else parse_shell
+    # A suffix or, for a file without one, its whole name.
+    return PARSERS[path.suffix or path.name]
+
+
+def test_every_file_can_be_read(combination: Path) -> None:
+    """TOML, INI, YAML, JSON, Python, shell, SVG, templates and Markdown links are valid.
+
+    A file of a kind that is not in the table fails here: say there what reads it.
+    """
+    faults = []
+    for name in files_of(combination):
+        try:
+            parser_of(combination / name)(combination / name)
+        except Exception as fault:
+            faults.append(f"{name}: {type(fault).__name__} {fault}")
+    assert not faults, "\n".join(faults)
+
+
+def test_nothing_of_the_template_is_left(combination: Path) -> None:
+    """No delimiter of the template stands in a file or in a name."""
+    left = [
+        f"{name}: {found[0].decode()}"
+        for name, content in files_of(combination).items()
+        if (found := LEFT_OVER.search(name.encode()) or LEFT_OVER.search(content))
+    ]
+    assert not left, "\n".join(left)
+
+
+def test_text_files_end_cleanly(combination: Path) -> None:
+    """Text has Unix line ends, no spaces at the end of a line and one newline at its own."""
+    untidy = []
+    for name, content in files_of(combination).items():
+        if b"\0" in content or not content:
+            continue
+        if not content.endswith(b"\n") or content.endswith(b"\n\n"):
+            untidy.append(f"{name}: its end")
+        if re.search(rb"[ \t\r]$", content, re.MULTILINE):
+            untidy.append(f"{name}: the end of a line")
+    assert not untidy, "\n".join(untidy)
+
+
+def test_no_empty_folder_is_made(combination: Path) -> None:
+    """A choice that was not made leaves no empty folder behind."""
+    folders = [path for path in combination.rglob("*") if path.is_dir()]
+    assert not [folder for folder in folders if not any(folder.iterdir())]
+
+
+@pytest.mark.parametrize("answers", COMBINATIONS, ids=str)
+def test_choices_that_were_not_made_leave_no_trace(
+    answers: dict[str, str], bake: Callable[..., Path]
+) -> None:
+    """No file's name holds the name of a choice that was not made."""
+    project = bake(**answers)
+    for question, options in choices().items():
+        for other in set(options) - {answers[question]}:
+            assert not [name for name in files_of(project) if other in name.lower()]
+
+
+def choices() -> dict[str, list[str]]:
+    return {name: [c[name] for c in COMBINATIONS] for name in COMBINATIONS[0]}
+
+
+def test_supervisord_accepts_its_files(combination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Supervisord's own parser accepts every main file and what it includes."""
+    # A server's user and folders are on the server.
+    monkeypatch.setattr("supervisor.options.name_to_uid", lambda name: 0)
+    monkeypatch.setattr("supervisor.options.existing_dirpath", lambda path: path)
+    monkeypatch.setattr("supervisor.options.existing_directory", lambda path: path)
+    files = sorted(combination.rglob("supervisord.conf"))
+    assert files
+    for file in files:
+        options = ServerOptions()
+        options.realize(["-c", str(file), "-n"])
+        options.process_config()
+        programs = [group.name for group in options.process_group_configs]
+        assert combination.name in programs, file
+
+
+def test_the_same_answers_give_the_same_bytes(tmp_path: Path) -> None:
+    """Two projects of the same answers differ in their secrets and in nothing else."""
+    one, two = (files_of(bake(tmp_path / name)) for name in ("one", "two"))
+    assert one.pop(".env") != two.pop(".env")
+    assert one == two
+
+
+def test_modes_are_those_of_the_template(combination: Path) -> None:
+    """Scripts can be run, nothing else can, and nobody but the owner reads .env."""
+    for name, content in files_of(combination).items():
+        mode = (combination / name).stat().st_mode & 0o777
+        if name == ".env":
+            assert mode == 0o600
+        else:
+            assert bool(mode & 0o111) == content.startswith(b"#!"), f"{name}: {mode:o}"
+
+
+def test_the_template_holds_nothing_that_git_ignores() -> None:
+    """Cookiecutter renders whatever lies in the template's folder, a forgotten cache too."""
+    ignored = subprocess.run(
+        ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "<<cookiecutter*"],
+        cwd=TEMPLATE,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ignored.stdout == ""
+
+
+def test_cruft_finds_the_template() -> None:
+    """A link whose name has cruft's delimiters leads to the template's folder."""
+    link = TEMPLATE / "{{cookiecutter.project_slug}}"
+    assert link.readlink() == Path("<<cookiecutter.project_slug>>")
