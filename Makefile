@@ -2,7 +2,6 @@
 
 PYTHON ?= python3
 BIN = .venv/bin
-COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
 
 .PHONY: help demo test test-fast lint fix lock clean
 .DELETE_ON_ERROR:
@@ -12,7 +11,7 @@ help: ## List these targets
 
 demo: .venv/ready ## Make a service with the default answers and run it: http://localhost:8080
 	@tests/install-system-packages nginx
-	$(BIN)/cookiecutter . --default-config --no-input --overwrite-if-exists --output-dir demo
+	$(BIN)/cookiecutter . --default-config --no-input --overwrite-if-exists --output-dir demo > /dev/null
 	$(MAKE) -C demo/my-service setup
 	@$(MAKE) --no-print-directory demo/password
 	@echo "Log in as demo with the password $$(cat demo/password)"
@@ -21,7 +20,7 @@ demo: .venv/ready ## Make a service with the default answers and run it: http://
 # Made once: the account and its database stay until `make clean`.
 demo/password:
 	@umask 077; $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(12))' > $@.new
-	@demo/my-service/.venv/bin/my-service user add demo --password-stdin < $@.new
+	@cd demo/my-service && .venv/bin/my-service user add demo --password-stdin < ../password.new
 	@mv $@.new $@
 
 test: .venv/ready ## Install what is missing and run every test
@@ -40,8 +39,13 @@ fix: .venv/ready ## Correct formatting and style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-lock: .venv/ready ## Move every locked requirement to its newest version
-	$(BIN)/$(COMPILE) --upgrade --group dev --output-file requirements.txt
+lock: .venv/ready ## Move every locked requirement to its newest version, the project's too
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header \
+		--python-version 3.11 --group dev --output-file requirements.txt
+	rm -rf .cache/lock
+	$(BIN)/cookiecutter . --default-config --no-input --output-dir .cache/lock
+	$(MAKE) -C .cache/lock/my-service lock
+	cp .cache/lock/my-service/requirements*.txt "<<cookiecutter.project_slug>>"
 
 clean: ## Remove what these targets made
 	rm -rf .venv .cache demo

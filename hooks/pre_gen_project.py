@@ -23,9 +23,10 @@ TAKEN = frozenset(
 
     ast_serialize cfgv colorama coverage distlib filelock flit flit_core identify iniconfig librt
     mypy mypy_extensions mypyc nodeenv packaging pathspec platformdirs pluggy pre_commit pygments
-    pytest pytest_asyncio pyyaml ruff setuptools supervisor types_pyyaml virtualenv yaml
+    pytest pytest_asyncio python_discovery pyyaml ruff setuptools supervisor types_pyyaml uv
+    virtualenv yaml
 
-    activate dmypy echo_supervisord_conf pidproxy pip pip3 py python python3 stubgen stubtest
+    activate all dmypy echo_supervisord_conf pidproxy pip pip3 py python python3 stubgen stubtest
     supervisorctl supervisord wheel
 
     arg balancer conftest cookie src test tests upstream

@@ -127,7 +127,9 @@ def refusal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., 
     return refuse
 
 
-@pytest.mark.parametrize(("name", "answer", "says"), BAD)
+@pytest.mark.parametrize(
+    ("name", "answer", "says"), BAD, ids=[f"{name}-{answer[:24]!a}" for name, answer, _ in BAD]
+)
 def test_a_bad_answer_is_refused(
     name: str, answer: str, says: str, refusal: Callable[..., str]
 ) -> None:

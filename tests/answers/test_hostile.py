@@ -81,7 +81,7 @@ def plain(inline) -> str:
     return "".join(child.content for child in inline.children if child.type == "text")
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
 def test_free_text_arrives_exactly(text: str, bake: Callable[..., Path]) -> None:
     """TOML, Python and Markdown parsers read from the project what was answered."""
     project = bake(project_name=text, description=text, author_name=text, project_slug="my-service")

@@ -4,6 +4,7 @@ import ast
 import configparser
 import json
 import re
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import yaml
 from markdown_it import MarkdownIt
 from supervisor.options import ServerOptions
 
-from tests.bake import COMBINATIONS, TEMPLATE, bake, files_of
+from tests.bake import COMBINATIONS, CONTEXT, QUESTIONS, TEMPLATE, bake, files_of
 
 LEFT_OVER = re.compile(rb"<<|<%|<#|^\s*#%|cookiecutter\.", re.MULTILINE)
 
@@ -170,20 +171,30 @@ def choices() -> dict[str, list[str]]:
     return {name: [c[name] for c in COMBINATIONS] for name in COMBINATIONS[0]}
 
 
-def test_supervisord_accepts_its_files(combination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Supervisord's own parser accepts every main file and what it includes."""
-    # A server's user and folders are on the server.
+def test_supervisord_accepts_its_files(
+    combination: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Supervisord's own parser accepts every main file and finds the processes through it."""
+    # A server's user is on the server, folders of logs are made before supervisord starts, and
+    # what this starts with on localhost is told by deploy/local/stack.
     monkeypatch.setattr("supervisor.options.name_to_uid", lambda name: 0)
+    monkeypatch.setattr("supervisor.datatypes.existing_dirpath", lambda path: path)
     monkeypatch.setattr("supervisor.options.existing_dirpath", lambda path: path)
     monkeypatch.setattr("supervisor.options.existing_directory", lambda path: path)
-    files = sorted(combination.rglob("supervisord.conf"))
+    monkeypatch.setenv("BALANCER_USER", "")
+    name = combination.name
+    server = shutil.copytree(combination, tmp_path / name)
+    files = sorted(server.rglob("supervisord.conf"))
     assert files
     for file in files:
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace(f"/srv/{name}/current", str(server)), encoding="utf-8")
         options = ServerOptions()
         options.realize(["-c", str(file), "-n"])
         options.process_config()
-        programs = [group.name for group in options.process_group_configs]
-        assert combination.name in programs, file
+        groups = {group.name: group.process_configs for group in options.process_group_configs}
+        ports = range(int(QUESTIONS["first_port"]), int(QUESTIONS["first_port"]) + 4)
+        assert [process.name for process in groups[name]] == [f"{name}-{port}" for port in ports]
 
 
 def test_the_same_answers_give_the_same_bytes(tmp_path: Path) -> None:
@@ -219,3 +230,16 @@ def test_cruft_finds_the_template() -> None:
     """A link whose name has cruft's delimiters leads to the template's folder."""
     link = TEMPLATE / "{{cookiecutter.project_slug}}"
     assert link.readlink() == Path("<<cookiecutter.project_slug>>")
+
+
+def test_every_derived_value_is_used() -> None:
+    """A private variable that no file, hook or other variable uses is a leftover."""
+    folders = [TEMPLATE / "<<cookiecutter.project_slug>>", TEMPLATE / "hooks"]
+    text = (TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8")
+    for path in (path for folder in folders for path in folder.rglob("*")):
+        text += path.name
+        if path.is_file():
+            text += path.read_text(encoding="utf-8", errors="replace")
+    derived = [name for name in CONTEXT if name.startswith("__") and name != "__prompts__"]
+    used = set(re.findall(r"""cookiecutter\.(__\w+)|ANSWERS\[["'](__\w+)""", text))
+    assert set(derived) <= {name for names in used for name in names}

@@ -11,7 +11,7 @@ from .handlers.base import Uniform
 from .handlers.errors import NotFound
 from .handlers.files import StaticFiles
 from .live import Live
-from .logs import log_request
+from .logs import RequestLog
 from .metrics import Metrics
 from .routes import QUIET_ROUTES, ROUTES
 from .settings import Settings
@@ -30,6 +30,7 @@ class Service(Application):
     database: Database
     accounts: Accounts
     metrics: Metrics
+    request_log: RequestLog
     live: Live
     release: str
     draining = False
@@ -42,7 +43,7 @@ class Service(Application):
         route = self.settings["route_names"].get(type(handler), "unmatched")
         self.metrics.count(handler.request, route, handler.get_status())
         if route not in QUIET_ROUTES or handler.get_status() >= 400:
-            log_request(handler.request, handler.get_status(), handler.request_id)
+            self.request_log.add(handler.request, handler.get_status(), handler.request_id)
 
 
 def make_app(settings: Settings, database: Database) -> Service:
@@ -77,6 +78,7 @@ def make_app(settings: Settings, database: Database) -> Service:
     app.accounts = Accounts(database)
     app.release = settings.release
     app.metrics = Metrics(app.release)
+    app.request_log = RequestLog(settings.log_level, readable=settings.debug)
     app.live = Live(app.accounts, app.metrics, settings.port, app.release)
     app.metrics.watch(in_flight=lambda: app.in_flight, websockets=lambda: len(app.live))
     return app

@@ -75,7 +75,7 @@ class Live:
     async def _drop_signed_out(self) -> None:
         sockets = self._sockets.copy()
         with contextlib.suppress(*UNAVAILABLE):
-            living = await self._accounts.living({s.session.id for s in sockets if s.session})
+            living = await self._accounts.living({s.session_id for s in sockets})
             for socket in sockets:
-                if socket.session and socket.session.id not in living:
+                if socket.session_id not in living:
                     socket.close(SIGNED_OUT, "signed out")

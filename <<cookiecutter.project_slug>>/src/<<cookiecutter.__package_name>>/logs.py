@@ -3,25 +3,26 @@
 No cookie, no secret and no query string gets into them: a request is logged by its path alone.
 """
 
+import asyncio
+import functools
 import json
 import logging
 import sys
 import time
+from collections.abc import Mapping
 
 from tornado.httputil import HTTPServerRequest
 from tornado.log import LogFormatter
 
-_requests = logging.getLogger("request")
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON; what was passed as `extra={"fields": ...}` is added."""
 
     def format(self, record: logging.LogRecord) -> str:
-        seconds = int(record.created)
         entry = {
-            "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}"
-            f".{int(record.msecs):03d}Z",
+            "time": timestamp(record.created),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
@@ -29,7 +30,45 @@ class JsonFormatter(logging.Formatter):
         entry |= getattr(record, "fields", {})
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False, default=str)
+        return _encode(entry)
+
+
+class RequestLog:
+    """Writes a line for each answered request, to standard output.
+
+    The lines of one turn of the event loop are written together, past the logging module: that
+    takes a fifth of the time, and every request pays for it.
+    """
+
+    def __init__(self, level: str, *, readable: bool) -> None:
+        self._least = logging.getLevelNamesMapping()[level]
+        self._readable = readable
+        self._lines: list[str] = []
+
+    def add(self, request: HTTPServerRequest, status: int, request_id: str) -> None:
+        """Log that a request was answered with this status."""
+        level = logging.ERROR if status >= 500 else logging.INFO
+        if level < self._least:
+            return
+        entry = {
+            "time": timestamp(time.time()),
+            "level": logging.getLevelName(level),
+            "logger": "request",
+            "method": request.method,
+            "path": request.path,
+            "status": status,
+            "milliseconds": round(request.request_time() * 1000, 2),
+            "address": request.remote_ip,
+            "request_id": request_id,
+        }
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._lines.append(_readable(entry) if self._readable else _encode(entry))
+
+    def _write(self) -> None:
+        lines, self._lines = self._lines, []
+        sys.stdout.write("\n".join([*lines, ""]))
+        sys.stdout.flush()
 
 
 def configure_logs(level: str, *, readable: bool) -> None:
@@ -37,28 +76,17 @@ def configure_logs(level: str, *, readable: bool) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(LogFormatter() if readable else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # The service has its own line for each request.
-    logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
 
 
-def log_request(request: HTTPServerRequest, status: int, request_id: str) -> None:
-    """Write the line of one answered request."""
-    milliseconds = round(request.request_time() * 1000, 2)
-    _requests.log(
-        logging.ERROR if status >= 500 else logging.INFO,
-        "%s %s %d %.2f ms",
-        request.method,
-        request.path,
-        status,
-        milliseconds,
-        extra={
-            "fields": {
-                "method": request.method,
-                "path": request.path,
-                "status": status,
-                "milliseconds": milliseconds,
-                "address": request.remote_ip,
-                "request_id": request_id,
-            }
-        },
-    )
+def timestamp(seconds: float) -> str:
+    """Return a moment, in seconds since 1970, as ISO 8601 in UTC with milliseconds."""
+    return f"{_second(int(seconds))}.{int(seconds % 1 * 1000):03d}Z"
+
+
+@functools.lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+def _readable(entry: Mapping[str, object]) -> str:
+    return "{method} {path} {status} {milliseconds} ms".format_map(entry)

@@ -6,6 +6,7 @@ can invent must not become a label.
 """
 
 import asyncio
+import functools
 from collections.abc import Callable
 
 from prometheus_client import (
@@ -56,6 +57,11 @@ class Metrics:
             "How late the event loop came back to a task that was due.",
             registry=self._registry,
         )
+        # Finding a child by its labels costs more than counting.
+        self._counter = functools.cache(
+            lambda method, route, status: self._requests.labels(method, route, str(status))
+        )
+        self._histogram = functools.cache(self._seconds.labels)
         self.lag_seconds = 0.0
         self._lag.set_function(lambda: self.lag_seconds)
 
@@ -67,8 +73,8 @@ class Metrics:
     def count(self, request: HTTPServerRequest, route: str, status: int) -> None:
         """Count one answered request and how long it took."""
         method = request.method if request.method in METHODS else "other"
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(request.request_time())
+        self._counter(method, route, status).inc()
+        self._histogram(route).observe(request.request_time())
 
     async def measure_lag(self) -> None:
         """Measure the event loop's lag for ever."""

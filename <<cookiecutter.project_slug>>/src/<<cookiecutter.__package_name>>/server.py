@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import gc
 import logging
 import os
 import select
@@ -13,6 +14,7 @@ import struct
 import sys
 import weakref
 
+import uvloop
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
@@ -83,7 +85,7 @@ def serve(settings: Settings, *, reuse_port: bool = False, processes: int | None
     """
     if processes is None:
         sockets = bind(settings, reuse_port=reuse_port)
-        asyncio.run(main(settings, sockets))
+        uvloop.run(main(settings, sockets))
         return
     if settings.debug_flags["autoreload"]:
         raise ServerError(
@@ -106,7 +108,7 @@ def serve(settings: Settings, *, reuse_port: bool = False, processes: int | None
     signal.signal(signal.SIGINT, let_go)
     fork_processes(processes)
     os.close(parent_end)
-    asyncio.run(main(settings, sockets, lifeline))
+    uvloop.run(main(settings, sockets, lifeline))
 
 
 async def main(
@@ -133,12 +135,23 @@ async def main(
             body_timeout=60,
         )
         stop = stop_event(lifeline)
+        spare_garbage_collector()
         server.add_sockets(sockets)
         log.info("Serving %s on http://%s:%d", settings.release, settings.host, settings.port)
 
         await stop.wait()
         await drain(server, sockets, app, settings)
     log.info("Stopped")
+
+
+def spare_garbage_collector() -> None:
+    """Have it look at what requests leave behind only, and less often.
+
+    Otherwise it walks over all modules again and again, for a tenth of a small answer's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def stop_event(lifeline: int | None) -> asyncio.Event:

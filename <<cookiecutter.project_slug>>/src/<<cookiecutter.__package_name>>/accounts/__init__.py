@@ -3,7 +3,6 @@
 Nothing in here knows HTTP.
 """
 
-from .accounts import LIFETIME, AccountError, Accounts
-from .tables import Session, User
+from .accounts import LIFETIME, AccountError, Accounts, SignedIn
 
-__all__ = ["LIFETIME", "AccountError", "Accounts", "Session", "User"]
+__all__ = ["LIFETIME", "AccountError", "Accounts", "SignedIn"]

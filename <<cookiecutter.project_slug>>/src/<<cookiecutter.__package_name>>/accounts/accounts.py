@@ -1,16 +1,18 @@
 """What can be done with accounts, and the rules about it."""
 
+import asyncio
 import hashlib
 import re
 import secrets
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, not_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ..database import Database
-from . import passwords
+from .passwords import Passwords, check_new_password
 from .tables import Session, User
 
 IDLE = timedelta(days=7)
@@ -23,12 +25,23 @@ class AccountError(Exception):
     """What was asked for is against the rules; the message can be shown to the user."""
 
 
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Who a request comes from, and by which session."""
+
+    user_id: int
+    name: str
+    session_id: int
+
+
 class Accounts:
     """The users and sessions kept in a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._passwords = passwords.Passwords()
+        self._passwords = Passwords()
+        self._waiting: dict[bytes, asyncio.Future[SignedIn | None]] = {}
+        self._looking: asyncio.Task[None] | None = None
 
     def close(self) -> None:
         self._passwords.close()
@@ -40,10 +53,8 @@ class Accounts:
                 "A name has 1 to 64 characters of a-z, 0-9, '.', '_' and '-',"
                 " and starts with a letter or digit."
             )
-        check_new_password(password)
-        user = User(
-            name=name, password_hash=await self._passwords.hash(password), created_at=_now()
-        )
+        password_hash = await self._new_hash(password)
+        user = User(name=name, password_hash=password_hash, created_at=_now())
         try:
             async with self._database.transaction() as transaction:
                 transaction.add(user)
@@ -57,30 +68,34 @@ class Accounts:
         right = await self._passwords.verify(password, user.password_hash if user else None)
         if user is None or not right:
             return None
-        new_hash = None
+        better_hash = None
         if self._passwords.outdated(user.password_hash):
-            new_hash = await self._passwords.hash(password)
-        session, token = _new_session(user, address, user_agent)
+            better_hash = await self._passwords.hash(password)
+        session, token = _new_session(user.id, address, user_agent)
         async with self._database.transaction() as transaction:
-            if new_hash:
+            if better_hash:
                 await transaction.execute(
                     update(User)
                     .where(User.id == user.id, User.password_hash == user.password_hash)
-                    .values(password_hash=new_hash)
+                    .values(password_hash=better_hash)
                 )
             await transaction.execute(delete(Session).where(not_(_living())))
             transaction.add(session)
         return token
 
-    async def session(self, token: str) -> Session | None:
-        """Return the session of a token, its user loaded, or None if it has ended."""
-        async with self._database.transaction() as transaction:
-            session = await transaction.scalar(
-                select(Session).where(Session.token_digest == _digest(token), _living())
-            )
-            if session is not None and session.seen_at < _now() - SEEN_EVERY:
-                session.seen_at = _now()
-        return session
+    async def signed_in(self, token: str) -> SignedIn | None:
+        """Return who the token belongs to, or None if its session has ended.
+
+        Requests that arrive while the database is asked are answered together by the next
+        question, so that many at a time cost little more than one.
+        """
+        digest = _digest(token)
+        if digest not in self._waiting:
+            self._waiting[digest] = asyncio.get_running_loop().create_future()
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_up())
+        # One who gives up must not take the answer from the others.
+        return await asyncio.shield(self._waiting[digest])
 
     async def living(self, session_ids: Collection[int]) -> set[int]:
         """Return which of these sessions have not ended."""
@@ -90,57 +105,87 @@ class Accounts:
             )
             return set(found)
 
-    async def sessions(self, user: User) -> Sequence[Session]:
+    async def sessions(self, user_id: int) -> Sequence[Session]:
         """Return the user's sessions, the last used first."""
         async with self._database.transaction() as transaction:
             found = await transaction.scalars(
                 select(Session)
-                .where(Session.user_id == user.id, _living())
+                .where(Session.user_id == user_id, _living())
                 .order_by(Session.seen_at.desc(), Session.id.desc())
             )
             return found.all()
 
-    async def end_session(self, user: User, session_id: int) -> None:
+    async def end_session(self, user_id: int, session_id: int) -> None:
         """End one session of this user; a session of somebody else stays."""
         async with self._database.transaction() as transaction:
             await transaction.execute(
-                delete(Session).where(Session.id == session_id, Session.user_id == user.id)
+                delete(Session).where(Session.id == session_id, Session.user_id == user_id)
             )
 
     async def change_password(
-        self, user: User, current: str, new: str, address: str, user_agent: str
+        self, user_id: int, current: str, new: str, address: str, user_agent: str
     ) -> str:
         """Give the user a new password, end all sessions, return the token of a new one.
 
         Raises AccountError if the current password is wrong or the new one will not do.
         """
-        if not await self._passwords.verify(current, user.password_hash):
+        async with self._database.transaction() as transaction:
+            old_hash = await transaction.scalar(
+                select(User.password_hash).where(User.id == user_id)
+            )
+        if not await self._passwords.verify(current, old_hash):
             raise AccountError("The current password is not right.")
-        check_new_password(new)
-        new_hash = await self._passwords.hash(new)
-        session, token = _new_session(user, address, user_agent)
+        new_hash = await self._new_hash(new)
+        session, token = _new_session(user_id, address, user_agent)
         async with self._database.transaction() as transaction:
             await transaction.execute(
-                update(User).where(User.id == user.id).values(password_hash=new_hash)
+                update(User).where(User.id == user_id).values(password_hash=new_hash)
             )
-            await transaction.execute(delete(Session).where(Session.user_id == user.id))
+            await transaction.execute(delete(Session).where(Session.user_id == user_id))
             transaction.add(session)
         return token
 
+    async def _new_hash(self, password: str) -> str:
+        if problem := check_new_password(password):
+            raise AccountError(problem)
+        return await self._passwords.hash(password)
 
-def check_new_password(password: str) -> None:
-    """Raise AccountError if nobody should have this password."""
-    if not passwords.SHORTEST <= len(password) <= passwords.LONGEST:
-        raise AccountError(
-            f"A password has {passwords.SHORTEST} to {passwords.LONGEST} characters."
+    async def _look_up(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            try:
+                found = await self._find(waiting)
+            except Exception as error:  # whoever waits gets it
+                for future in waiting.values():
+                    future.set_exception(error)
+            else:
+                for digest, future in waiting.items():
+                    future.set_result(found.get(digest))
+
+    async def _find(self, digests: Collection[bytes]) -> dict[bytes, SignedIn]:
+        query = (
+            select(Session.token_digest, Session.seen_at, User.id, User.name, Session.id)
+            .join(User, User.id == Session.user_id)
+            .where(Session.token_digest.in_(digests), _living())
         )
+        found, unseen = {}, []
+        async with self._database.transaction() as transaction:
+            for digest, seen_at, user_id, name, session_id in await transaction.execute(query):
+                found[digest] = SignedIn(user_id, name, session_id)
+                if seen_at < _now() - SEEN_EVERY:
+                    unseen.append(session_id)
+            if unseen:
+                await transaction.execute(
+                    update(Session).where(Session.id.in_(unseen)).values(seen_at=_now())
+                )
+        return found
 
 
-def _new_session(user: User, address: str, user_agent: str) -> tuple[Session, str]:
+def _new_session(user_id: int, address: str, user_agent: str) -> tuple[Session, str]:
     token, now = secrets.token_urlsafe(32), _now()
     session = Session(
         token_digest=_digest(token),
-        user_id=user.id,
+        user_id=user_id,
         created_at=now,
         seen_at=now,
         address=address[:45],

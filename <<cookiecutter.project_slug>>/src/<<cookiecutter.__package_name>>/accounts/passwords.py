@@ -11,6 +11,13 @@ SHORTEST = 12
 LONGEST = 1024
 
 
+def check_new_password(password: str) -> str | None:
+    """Return why nobody should have this password, or None."""
+    if not SHORTEST <= len(password) <= LONGEST:
+        return f"A password has {SHORTEST} to {LONGEST} characters."
+    return None
+
+
 class Passwords:
     """Hashes and checks passwords in threads, as many at a time as there are processors.
 

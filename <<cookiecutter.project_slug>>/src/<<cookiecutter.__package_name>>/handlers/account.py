@@ -7,15 +7,18 @@ from .base import Page
 
 
 class Account(Page):
+    """The password and the sessions of whoever is signed in."""
+
     @authenticated
     async def get(self) -> None:
         await self._show()
 
     @authenticated
     async def post(self) -> None:
+        assert self.current_user is not None
         try:
             token = await self.application.accounts.change_password(
-                self.current_user,
+                self.current_user.user_id,
                 self.get_body_argument("current_password", "", strip=False),
                 self.get_body_argument("new_password", "", strip=False),
                 address=self.request.remote_ip or "",
@@ -27,25 +30,23 @@ class Account(Page):
             return
         # The change has ended every session, this one too; the browser goes on with a new one.
         self.start_session(token)
-        await self._load_session(token)
+        await self.identify(token)
         await self._show(changed=True)
 
     async def _show(self, error: str | None = None, *, changed: bool = False) -> None:
-        assert self.session is not None
-        await self.render(
-            "account.html",
-            error=error,
-            changed=changed,
-            sessions=await self.application.accounts.sessions(self.current_user),
-            current=self.session,
-        )
+        assert self.current_user is not None
+        sessions = await self.application.accounts.sessions(self.current_user.user_id)
+        await self.render("account.html", error=error, changed=changed, sessions=sessions)
 
 
 class EndSession(Page):
+    """Ends one of the sessions of whoever is signed in."""
+
     @authenticated
     async def post(self) -> None:
+        assert self.current_user is not None
         session_id = self.get_body_argument("session")
-        if not session_id.isdecimal():
+        if not (session_id.isascii() and session_id.isdecimal() and len(session_id) < 19):
             raise HTTPError(400)
-        await self.application.accounts.end_session(self.current_user, int(session_id))
+        await self.application.accounts.end_session(self.current_user.user_id, int(session_id))
         self.redirect(self.reverse_url("account"), status=303)

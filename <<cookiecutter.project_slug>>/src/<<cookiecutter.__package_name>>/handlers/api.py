@@ -1,11 +1,12 @@
 """The JSON API."""
 
-from .base import Api
+from ..accounts import SignedIn
+from .base import Api, signed_in
 
 
 class Me(Api):
     """Who is signed in."""
 
-    def get(self) -> None:
-        self.require_user()
-        self.write({"name": self.current_user.name})
+    @signed_in
+    def get(self, user: SignedIn) -> None:
+        self.write({"name": user.name})

@@ -1,18 +1,20 @@
 """What all handlers share: headers, the request id, who is signed in, and the shape of errors."""
 
+import functools
 import logging
 import re
 import secrets
+import time
 import traceback
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from tornado.httputil import HTTPServerRequest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, format_timestamp
 from tornado.web import HTTPError, RequestHandler
 
 from .. import DESCRIPTION, NAME
-from ..accounts import LIFETIME, Session
+from ..accounts import LIFETIME, SignedIn
 from ..database import UNAVAILABLE
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ MESSAGES = {
 }
 
 
+http_date = functools.lru_cache(maxsize=2)(format_timestamp)
+
+
 class Uniform(RequestHandler):
     """What even files and probes share: headers, a request id, a count of what is in flight."""
 
@@ -65,11 +70,16 @@ class Uniform(RequestHandler):
         """Tornado's settings; over https, those in which cookies are bound to https."""
         return self.application.https_settings if self.https else self.application.settings
 
-    def set_default_headers(self) -> None:
-        self.clear_header("Server")
-        self.set_header("X-Request-Id", self.request_id)
-        for name, value in SECURITY_HEADERS.items():
-            self.set_header(name, value)
+    def clear(self) -> None:
+        """Begin an answer, as Tornado does but in a third of the time, and without `Server`."""
+        self._headers = HTTPHeaders(SECURITY_HEADERS)
+        self._headers["Content-Type"] = "text/html; charset=UTF-8"
+        self._headers["Date"] = http_date(int(time.time()))
+        self._headers["X-Request-Id"] = self.request_id
+        self._write_buffer = []
+        self._status_code = 200
+        self._reason = "OK"
+        self.set_default_headers()
 
     def compute_etag(self) -> str | None:
         """No etag: what is made for each request is never kept, so nothing can be compared."""
@@ -127,16 +137,18 @@ class Uniform(RequestHandler):
 class Identified(Uniform):
     """A handler that knows who is signed in."""
 
-    session: Session | None = None
+    current_user: SignedIn | None
 
     def prepare(self) -> Awaitable[None] | None:
+        # Without a cookie there is nothing to read and nothing to wait for.
+        if "Cookie" not in self.request.headers:
+            return None
         token = self.get_signed_cookie(self.session_cookie)
-        # Without a cookie there is nothing to wait for.
-        return self._load_session(token.decode()) if token else None
+        return self.identify(token.decode()) if token else None
 
-    async def _load_session(self, token: str) -> None:
-        self.session = await self.application.accounts.session(token)
-        self.current_user = self.session and self.session.user
+    async def identify(self, token: str) -> None:
+        """Find out whose session the token is."""
+        self.current_user = await self.application.accounts.signed_in(token)
 
     def get_current_user(self) -> None:
         """Nobody, unless `prepare` has found somebody: Tornado cannot await here."""
@@ -176,7 +188,6 @@ class Page(Identified):
         }
 
     def set_default_headers(self) -> None:
-        super().set_default_headers()
         # A page shows who is signed in: no cache may keep it, nor the browser after a logout.
         self.set_header("Cache-Control", "no-store")
 
@@ -194,10 +205,25 @@ class Api(Identified):
     """A handler that answers with JSON, its errors included; the pattern for an API."""
 
     def set_default_headers(self) -> None:
-        super().set_default_headers()
         self.set_header("Cache-Control", "no-store")
 
-    def require_user(self) -> None:
-        """Raise 401 unless somebody is signed in."""
+    def refuse(self, status: int) -> None:
+        """Answer with this error, without the cost of raising one."""
+        self.set_status(status)
+        self.show_error(status, MESSAGES[status], None)
+
+
+Method = Callable[..., Awaitable[None] | None]
+
+
+def signed_in(method: Method) -> Method:
+    """Decorate a method of an `Api`: it is given who is signed in; without anybody, 401."""
+
+    @functools.wraps(method)
+    def checked(self: Api, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
         if self.current_user is None:
-            raise HTTPError(401)
+            self.refuse(401)
+            return None
+        return method(self, self.current_user, *args, **kwargs)
+
+    return checked

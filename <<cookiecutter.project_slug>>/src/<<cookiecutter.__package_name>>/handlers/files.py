@@ -2,14 +2,14 @@
 
 from tornado.web import StaticFileHandler
 
-from .base import Page, Uniform
+from .base import Page
 
 
 class StaticFiles(StaticFileHandler, Page):  # type: ignore[misc]
     """Files below /static/; `static_url` adds the hash of the content as the argument `v`."""
 
     def set_default_headers(self) -> None:
-        Uniform.set_default_headers(self)
+        """None but those of all answers; how long to keep a file depends on its address."""
 
     def prepare(self) -> None:
         """Ask nobody who they are: files are for everybody."""

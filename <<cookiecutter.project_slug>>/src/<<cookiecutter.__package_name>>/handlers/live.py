@@ -13,12 +13,14 @@ from .base import Identified
 class LiveSocket(Identified, WebSocketHandler):
     """Joins the browsers that `Live` tells how this process is doing."""
 
+    session_id: int
     _sending: "Future[None] | None" = None
 
     def open(self, *args: str, **kwargs: str) -> None:
-        if self.session is None:
+        if self.current_user is None:
             self.close(SIGNED_OUT, "signed out")
         else:
+            self.session_id = self.current_user.session_id
             self.application.live.join(self)
 
     def on_close(self) -> None:

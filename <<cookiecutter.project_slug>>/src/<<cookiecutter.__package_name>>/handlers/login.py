@@ -42,7 +42,7 @@ class Login(Page):
 
 class Logout(Page):
     async def post(self) -> None:
-        if self.session:
-            await self.application.accounts.end_session(self.session.user, self.session.id)
+        if user := self.current_user:
+            await self.application.accounts.end_session(user.user_id, user.session_id)
         self.forget_session()
         self.redirect("/", status=303)
