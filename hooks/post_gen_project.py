@@ -43,7 +43,7 @@ It has {answers["process_count"]} processes on ports {answers["first_port"]} to 
 Next:
   cd {slug} && make setup
   .venv/bin/{slug} user add demo
-  make run                  # then open http://localhost:8888
+  make run                  # then open http://localhost:{answers["__debug_port"]}
 The same again, without questions:
   {same_again()}"""
 

@@ -6,6 +6,7 @@ folder, the default below. The defaults are those of production.
 
 import re
 import secrets
+import textwrap
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
@@ -75,13 +76,13 @@ class Settings(BaseSettings):
     cookie_secret: Annotated[SecretStr, AfterValidator(_checked_secret)] = setting(
         "Secret",
         "Signs the cookies. VERSION:SECRET, several separated by commas: the first signs, all are"
-        f" accepted. Make one with: {NEW_SECRET}",
+        " accepted. The command `secret new` makes one.",
     )
 
     host: str = setting(
         "Server", "Address to listen on. Loopback: only a balancer beside it.", default="127.0.0.1"
     )
-    port: int = setting("Server", "Port to listen on.", default=8888, ge=1, le=65535)
+    port: int = setting("Server", "Port to listen on.", default=<< cookiecutter.__debug_port >>, ge=1, le=65535)
     behind_proxy: bool = setting(
         "Server",
         "Believe X-Real-IP and X-Forwarded-Proto. Only where nobody but the balancer, which"
@@ -189,8 +190,8 @@ def explain(error: ValidationError) -> str:
 def env_example() -> str:
     """Return the text of `.env.example`: every setting with its help and its default."""
     lines = [
-        "# Every setting with its default. Copy a line to .env (or set it in the environment) to",
-        f"# change it. This file is made by: {COMMAND} settings > .env.example",
+        "# Every setting with its default. To change one, set it in .env or in the environment.",
+        "# `make fix` writes this file from settings.py.",
     ]
     group = ""
     for name, field in Settings.model_fields.items():
@@ -199,7 +200,9 @@ def env_example() -> str:
         if extra["group"] != group:
             group = str(extra["group"])
             lines += ["", f"# --- {group} ---"]
-        lines.append(f"# {field.description}")
+        lines += textwrap.wrap(
+            f"{field.description}", 100, initial_indent="# ", subsequent_indent="# "
+        )
         default = "" if field.is_required() or field.default_factory else field.default
         if isinstance(default, bool):
             default = str(default).lower()

@@ -1,0 +1,250 @@
+"""What stands in deploy/ is accepted by the programs that read it, and agrees with the service."""
+
+import ast
+import os
+import pwd
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from supervisor.options import ServerOptions
+
+from tests.bake import package_of
+
+# Servers are where on Debian only root looks.
+PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+EVERYWHERE = {
+    "README.md",
+    "local/stack",
+    "local/supervisord.conf",
+    "roll",
+    "supervisor/supervisord.conf",
+    "supervisor/workers.conf",
+}
+FILES = {
+    "nginx": {"local/nginx.conf", "nginx/http.conf", "nginx/nginx.conf", "nginx/site.conf"},
+    "haproxy": {"haproxy/haproxy.cfg", "haproxy/site.cfg", "local/haproxy.cfg"},
+}
+EXTREMES = [
+    {},
+    {"process_count": "1"},
+    {"project_slug": "a", "process_count": "64", "first_port": "65400"},
+    {"project_slug": "s" * 63, "domain_name": ".".join(["a" * 63] * 3 + ["b" * 61])},
+]
+
+Bake = Callable[..., Path]
+
+
+def find(program: str) -> str:
+    path = shutil.which(program, path=PATH)
+    if path is None:
+        pytest.skip(f"{program} is not installed: tests/install-system-packages {program}")
+    return path
+
+
+def accepted(*command: str | Path, cwd: Path) -> str:
+    """Run a program's check of its own files; return what it says besides."""
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def on_this_machine(project: Path, path: str, folder: Path) -> Path:
+    """Write a server's main file into `folder` as it would be for this project, user and folder."""
+    text = (project / path).read_text()
+    user = pwd.getpwuid(os.getuid()).pw_name
+    for there, here in (
+        (f"/srv/{project.name}/current", str(project)),
+        ("/var/log/nginx", str(folder)),
+        ("/run/", f"{folder}/"),
+        ("user www-data;\n", "user root;\n" if user == "root" else ""),
+        (f"user={project.name}\n", f"user={user}\n"),
+        # Binding these takes root.
+        (":80", f":{balancer_port(project)}"),
+        ("listen 80", f"listen {balancer_port(project)}"),
+    ):
+        text = text.replace(there, here)
+    written = folder / Path(path).name
+    written.write_text(text)
+    return written
+
+
+def balancer_port(project: Path) -> int:
+    return int(number(project / "deploy/local/stack", r"BALANCER_PORT = (\d+)"))
+
+
+def number(path: Path, pattern: str) -> float:
+    """The one number that the pattern finds in a file."""
+    found = re.findall(pattern, path.read_text())
+    assert len(found) == 1, f"{pattern} is in {path.name} {len(found)} times"
+    return float(found[0])
+
+
+@pytest.mark.parametrize("balancer", FILES)
+def test_only_the_chosen_balancer(bake: Bake, balancer: str) -> None:
+    """deploy/ holds the files of the balancer that was chosen, and no trace of the other."""
+    project = bake(load_balancer=balancer)
+    deploy = project / "deploy"
+    files = {str(path.relative_to(deploy)) for path in deploy.rglob("*") if path.is_file()}
+    assert files == EVERYWHERE | FILES[balancer]
+    (other,) = FILES.keys() - {balancer}
+    for path in files:
+        assert other not in (deploy / path).read_text().lower(), path
+
+
+@pytest.mark.parametrize("answers", EXTREMES, ids=str)
+def test_nginx_accepts(bake: Bake, tmp_path: Path, answers: dict[str, str]) -> None:
+    """nginx takes the files of localhost and of a server without a warning."""
+    nginx = find("nginx")
+    project = bake(**answers)
+    for folder in ("var/log", "var/nginx"):
+        (project / folder).mkdir(parents=True)
+    server = on_this_machine(project, "deploy/nginx/nginx.conf", tmp_path)
+    for main in ("deploy/local/nginx.conf", server):
+        said = accepted(nginx, "-e", "stderr", "-p", f"{project}/", "-c", main, "-t", cwd=project)
+        assert "[" not in said, said  # a level, as in [warn]
+
+
+@pytest.mark.parametrize("answers", EXTREMES, ids=str)
+def test_haproxy_accepts(bake: Bake, answers: dict[str, str]) -> None:
+    """HAProxy takes the files of localhost and of a server without a warning."""
+    haproxy = find("haproxy")
+    project = bake(load_balancer="haproxy", **answers)
+    (project / "var/haproxy").mkdir(parents=True)
+    for main in ("deploy/local/haproxy.cfg", "deploy/haproxy/haproxy.cfg"):
+        said = accepted(haproxy, "-c", "-f", main, "-f", "deploy/haproxy/site.cfg", cwd=project)
+        assert not re.search(r"WARNING|ALERT", said), said
+
+
+@pytest.mark.parametrize("balancer", FILES)
+@pytest.mark.parametrize("answers", EXTREMES, ids=str)
+def test_supervisord_accepts(
+    bake: Bake, tmp_path: Path, balancer: str, answers: dict[str, str]
+) -> None:
+    """supervisord's own parser finds one process on each port, and no secret among them."""
+    project = bake(load_balancer=balancer, **answers)
+    (project / "var/log").mkdir(parents=True)
+    os.environ["BALANCER_USER"] = ""
+    server = on_this_machine(project, "deploy/supervisor/supervisord.conf", tmp_path)
+    first = number(project / "deploy/supervisor/workers.conf", r"numprocs_start=(\d+)")
+    count = int(answers.get("process_count", 4))
+    for main, others in (("deploy/local/supervisord.conf", {"balancer"}), (server, set())):
+        options = ServerOptions()
+        options.realize(["-c", str(project / main)])
+        assert not options.parse_warnings
+        processes = {
+            process.name: process
+            for group in options.process_group_configs
+            for process in group.process_configs
+        }
+        ports = range(int(first), int(first) + count)
+        assert processes.keys() == {f"{project.name}-{port}" for port in ports} | others
+        for port in ports:
+            process = processes[f"{project.name}-{port}"]
+            assert process.command.endswith(f"--host 127.0.0.1 --port {port}")
+            assert Path(process.directory).resolve() == project
+            assert process.environment.keys() <= {"UNREADY_SECONDS", "HOME"}
+            assert process.stdout_logfile.endswith(f"{port}.log")
+
+
+def test_time_budget_of_nginx(bake: Bake) -> None:
+    """Each time that one program waits is longer than what it waits for."""
+    project = bake()
+    package, deploy = package_of(project), project / "deploy"
+    upstream_idle = number(deploy / "nginx/http.conf", r"keepalive_timeout (\d+)s")
+    waits_for_idle = BALANCER_IDLE.of(package)
+    drain = DRAIN.of(package)
+    stop = number(deploy / "supervisor/workers.conf", r"stopwaitsecs=(\d+)")
+    assert upstream_idle < waits_for_idle < drain < stop < SYSTEMD_STOP_SECONDS
+
+    read_timeout = number(deploy / "nginx/site.conf", r"proxy_read_timeout (\d+)s")
+    assert PING.of(package) < read_timeout
+    # The kernel repeats an unanswered knock after one second.
+    assert number(deploy / "nginx/site.conf", r"proxy_connect_timeout (\d+)s") > 1
+
+
+def test_time_budget_of_haproxy(bake: Bake) -> None:
+    """Each time that one program waits is longer than what it waits for."""
+    project = bake(load_balancer="haproxy")
+    package, deploy = package_of(project), project / "deploy"
+    site = deploy / "haproxy/site.cfg"
+    notices = number(site, r"check inter (\d+)ms") / 1000 * number(site, r" fall (\d+)")
+    unready = number(deploy / "supervisor/workers.conf", r'UNREADY_SECONDS="(\d+)"')
+    stop = number(deploy / "supervisor/workers.conf", r"stopwaitsecs=(\d+)")
+    assert notices <= unready / 2
+    assert unready + DRAIN.of(package) < stop < SYSTEMD_STOP_SECONDS
+
+    for timeout in ("server", "client", "tunnel"):
+        assert PING.of(package) < number(site, rf"timeout {timeout} (\d+)s")
+    # `roll` asks three times; a process must be back in HAProxy's eyes before the next one leaves.
+    back = number(site, r"check inter (\d+)ms") / 1000 * number(site, r" rise (\d+)")
+    roll = deploy / "roll"
+    asked_for = (number(roll, r"TIMES_READY = (\d+)") - 1) * number(roll, r"BETWEEN = ([\d.]+)")
+    assert back < asked_for + notices
+
+
+SYSTEMD_STOP_SECONDS = 90
+
+
+class Source:
+    """A number in a source file of the service."""
+
+    def __init__(self, path: str, pattern: str) -> None:
+        self.path, self.pattern = path, pattern
+
+    def of(self, package: Path) -> float:
+        found = re.findall(self.pattern, (package / self.path).read_text(), re.DOTALL)
+        assert len(found) == 1, f"{self.pattern} is in {self.path} {len(found)} times"
+        return float(sum(ast.literal_eval(term) for term in found[0].split(" + ")))
+
+
+BALANCER_IDLE = Source("server.py", r"\nBALANCER_IDLE_SECONDS = ([\d.+ ]+)\n")
+DRAIN = Source("settings.py", r"drain_seconds: float = setting\([^)]*?default=(\d+),")
+PING = Source("app.py", r"websocket_ping_interval=(\d+)")
+BODY = Source("server.py", r"\nMAX_BODY_BYTES = (\d+) \* 1024 \* 1024")
+
+
+def test_limits_agree(bake: Bake) -> None:
+    """A connection takes a file at nginx, at supervisord's processes, and twice that in all."""
+    project = bake()
+    deploy = project / "deploy"
+    for main in ("nginx/nginx.conf", "local/nginx.conf"):
+        files = number(deploy / main, r"worker_rlimit_nofile (\d+)")
+        assert files >= 2 * number(deploy / main, r"worker_connections (\d+)")
+    assert files == number(deploy / "supervisor/supervisord.conf", r"minfds=(\d+)")
+    body = number(deploy / "nginx/site.conf", r"client_max_body_size (\d+)m")
+    assert body == BODY.of(package_of(project))
+
+
+@pytest.mark.parametrize("balancer", FILES)
+def test_security_headers_are_the_services(bake: Bake, balancer: str) -> None:
+    """What the balancer answers itself has the headers of the service, value by value."""
+    project = bake(load_balancer=balancer)
+    source = (package_of(project) / "handlers/base.py").read_text()
+    (literal,) = re.findall(r"^SECURITY_HEADERS = (\{.*?^\})", source, re.DOTALL | re.MULTILINE)
+    folder = project / "deploy" / balancer
+    text = "\n".join(path.read_text() for path in sorted(folder.iterdir()))
+    for name, value in ast.literal_eval(literal).items():
+        quoted = f'(?:"{re.escape(value)}"|{re.escape(value)})'
+        if balancer == "nginx":
+            (variable,) = re.findall(rf"add_header {name} (\$\w+) always;", text)
+            upstream = f"$upstream_http_{name.lower().replace('-', '_')}"
+            pattern = rf'map {re.escape(upstream)} {re.escape(variable)} \{{[^}}]*"" {quoted};'
+        else:
+            found = rf"\{{ res\.hdr\({name.lower()}\) -m found \}}"
+            pattern = rf"http-after-response set-header {name} {quoted} unless {found}"
+        assert re.search(pattern, text), f"{name}: {value}"
+
+
+@pytest.mark.parametrize("name", ["roll", "local/stack"])
+def test_programs_start(bake: Bake, name: str) -> None:
+    """The programs are executable, and say what is missing in one line."""
+    program = bake() / "deploy" / name
+    assert os.access(program, os.X_OK)
+    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "make " in done.stderr
