@@ -5,6 +5,7 @@ import os
 import secrets
 import shlex
 import sys
+from datetime import date
 
 # tojson writes plain ASCII without quotes of its own, so an answer stays data whatever it holds.
 ANSWERS = json.loads(r'''<< cookiecutter | tojson >>''')  # fmt: skip
@@ -19,7 +20,7 @@ def make_secret():
         return "kept its .env"
     with open(file, "w", encoding="utf-8") as env:
         env.write("# Secrets and settings of this machine; .env.example lists them all.\n")
-        env.write(f"COOKIE_SECRET=1:{secrets.token_urlsafe(48)}\n")
+        env.write(f"COOKIE_SECRET={date.today():%Y%m%d}:{secrets.token_urlsafe(48)}\n")
     return "put a fresh secret into its .env"
 
 

@@ -28,12 +28,14 @@ FILES = {
     "nginx": {"local/nginx.conf", "nginx/http.conf", "nginx/nginx.conf", "nginx/site.conf"},
     "haproxy": {"haproxy/haproxy.cfg", "haproxy/site.cfg", "local/haproxy.cfg"},
 }
-EXTREMES = [
-    {},
-    {"process_count": "1"},
-    {"project_slug": "a", "process_count": "64", "first_port": "65400"},
-    {"project_slug": "s" * 63, "domain_name": ".".join(["a" * 63] * 3 + ["b" * 61])},
-]
+EXTREMES = {
+    "defaults": {},
+    "one process": {"process_count": "1"},
+    "many processes": {"project_slug": "a", "process_count": "64", "first_port": "65400"},
+    "long": {"project_slug": "s" * 63, "domain_name": ".".join(["a" * 63] * 3 + ["b" * 61])},
+}
+SYSTEMD_STOP_SECONDS = 90  # TimeoutStopSec, unless a unit says otherwise
+extremes = pytest.mark.parametrize("answers", EXTREMES.values(), ids=EXTREMES)
 
 Bake = Callable[..., Path]
 
@@ -77,10 +79,18 @@ def balancer_port(project: Path) -> int:
 
 
 def number(path: Path, pattern: str) -> float:
-    """The one number that the pattern finds in a file."""
+    """The one number, or sum of numbers, that the pattern finds in a file."""
     found = re.findall(pattern, path.read_text())
     assert len(found) == 1, f"{pattern} is in {path.name} {len(found)} times"
-    return float(found[0])
+    return sum(float(term) for term in found[0].split("+"))
+
+
+def drain_seconds(project: Path) -> float:
+    return number(package_of(project) / "settings.py", r"drain_seconds: [^)]*?default=(\d+)")
+
+
+def ping_seconds(project: Path) -> float:
+    return number(package_of(project) / "app.py", r"websocket_ping_interval=(\d+)")
 
 
 @pytest.mark.parametrize("balancer", FILES)
@@ -95,7 +105,7 @@ def test_only_the_chosen_balancer(bake: Bake, balancer: str) -> None:
         assert other not in (deploy / path).read_text().lower(), path
 
 
-@pytest.mark.parametrize("answers", EXTREMES, ids=str)
+@extremes
 def test_nginx_accepts(bake: Bake, tmp_path: Path, answers: dict[str, str]) -> None:
     """nginx takes the files of localhost and of a server without a warning."""
     nginx = find("nginx")
@@ -108,7 +118,7 @@ def test_nginx_accepts(bake: Bake, tmp_path: Path, answers: dict[str, str]) -> N
         assert "[" not in said, said  # a level, as in [warn]
 
 
-@pytest.mark.parametrize("answers", EXTREMES, ids=str)
+@extremes
 def test_haproxy_accepts(bake: Bake, answers: dict[str, str]) -> None:
     """HAProxy takes the files of localhost and of a server without a warning."""
     haproxy = find("haproxy")
@@ -120,14 +130,18 @@ def test_haproxy_accepts(bake: Bake, answers: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("balancer", FILES)
-@pytest.mark.parametrize("answers", EXTREMES, ids=str)
+@extremes
 def test_supervisord_accepts(
-    bake: Bake, tmp_path: Path, balancer: str, answers: dict[str, str]
+    bake: Bake,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    balancer: str,
+    answers: dict[str, str],
 ) -> None:
     """supervisord's own parser finds one process on each port, and no secret among them."""
     project = bake(load_balancer=balancer, **answers)
     (project / "var/log").mkdir(parents=True)
-    os.environ["BALANCER_USER"] = ""
+    monkeypatch.setenv("NGINX_USER", "")
     server = on_this_machine(project, "deploy/supervisor/supervisord.conf", tmp_path)
     first = number(project / "deploy/supervisor/workers.conf", r"numprocs_start=(\d+)")
     count = int(answers.get("process_count", 4))
@@ -153,15 +167,15 @@ def test_supervisord_accepts(
 def test_time_budget_of_nginx(bake: Bake) -> None:
     """Each time that one program waits is longer than what it waits for."""
     project = bake()
-    package, deploy = package_of(project), project / "deploy"
+    deploy = project / "deploy"
+    server = package_of(project) / "server.py"
     upstream_idle = number(deploy / "nginx/http.conf", r"keepalive_timeout (\d+)s")
-    waits_for_idle = BALANCER_IDLE.of(package)
-    drain = DRAIN.of(package)
+    waits_for_idle = number(server, r"BALANCER_IDLE_SECONDS = ([\d.+ ]+)")
     stop = number(deploy / "supervisor/workers.conf", r"stopwaitsecs=(\d+)")
-    assert upstream_idle < waits_for_idle < drain < stop < SYSTEMD_STOP_SECONDS
+    assert upstream_idle < waits_for_idle < drain_seconds(project) < stop < SYSTEMD_STOP_SECONDS
 
     read_timeout = number(deploy / "nginx/site.conf", r"proxy_read_timeout (\d+)s")
-    assert PING.of(package) < read_timeout
+    assert ping_seconds(project) < read_timeout
     # The kernel repeats an unanswered knock after one second.
     assert number(deploy / "nginx/site.conf", r"proxy_connect_timeout (\d+)s") > 1
 
@@ -169,42 +183,21 @@ def test_time_budget_of_nginx(bake: Bake) -> None:
 def test_time_budget_of_haproxy(bake: Bake) -> None:
     """Each time that one program waits is longer than what it waits for."""
     project = bake(load_balancer="haproxy")
-    package, deploy = package_of(project), project / "deploy"
+    deploy = project / "deploy"
     site = deploy / "haproxy/site.cfg"
     notices = number(site, r"check inter (\d+)ms") / 1000 * number(site, r" fall (\d+)")
     unready = number(deploy / "supervisor/workers.conf", r'UNREADY_SECONDS="(\d+)"')
     stop = number(deploy / "supervisor/workers.conf", r"stopwaitsecs=(\d+)")
     assert notices <= unready / 2
-    assert unready + DRAIN.of(package) < stop < SYSTEMD_STOP_SECONDS
+    assert unready + drain_seconds(project) < stop < SYSTEMD_STOP_SECONDS
 
     for timeout in ("server", "client", "tunnel"):
-        assert PING.of(package) < number(site, rf"timeout {timeout} (\d+)s")
+        assert ping_seconds(project) < number(site, rf"timeout {timeout} (\d+)s")
     # `roll` asks three times; a process must be back in HAProxy's eyes before the next one leaves.
     back = number(site, r"check inter (\d+)ms") / 1000 * number(site, r" rise (\d+)")
     roll = deploy / "roll"
     asked_for = (number(roll, r"TIMES_READY = (\d+)") - 1) * number(roll, r"BETWEEN = ([\d.]+)")
     assert back < asked_for + notices
-
-
-SYSTEMD_STOP_SECONDS = 90
-
-
-class Source:
-    """A number in a source file of the service."""
-
-    def __init__(self, path: str, pattern: str) -> None:
-        self.path, self.pattern = path, pattern
-
-    def of(self, package: Path) -> float:
-        found = re.findall(self.pattern, (package / self.path).read_text(), re.DOTALL)
-        assert len(found) == 1, f"{self.pattern} is in {self.path} {len(found)} times"
-        return float(sum(ast.literal_eval(term) for term in found[0].split(" + ")))
-
-
-BALANCER_IDLE = Source("server.py", r"\nBALANCER_IDLE_SECONDS = ([\d.+ ]+)\n")
-DRAIN = Source("settings.py", r"drain_seconds: float = setting\([^)]*?default=(\d+),")
-PING = Source("app.py", r"websocket_ping_interval=(\d+)")
-BODY = Source("server.py", r"\nMAX_BODY_BYTES = (\d+) \* 1024 \* 1024")
 
 
 def test_limits_agree(bake: Bake) -> None:
@@ -216,7 +209,9 @@ def test_limits_agree(bake: Bake) -> None:
         assert files >= 2 * number(deploy / main, r"worker_connections (\d+)")
     assert files == number(deploy / "supervisor/supervisord.conf", r"minfds=(\d+)")
     body = number(deploy / "nginx/site.conf", r"client_max_body_size (\d+)m")
-    assert body == BODY.of(package_of(project))
+    assert body == number(
+        package_of(project) / "server.py", r"MAX_BODY_BYTES = (\d+) \* 1024 \* 1024"
+    )
 
 
 @pytest.mark.parametrize("balancer", FILES)

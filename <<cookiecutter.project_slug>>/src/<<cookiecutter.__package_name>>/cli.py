@@ -1,16 +1,23 @@
-"""The command line: `<< cookiecutter.project_slug >> serve|migrate|user|secret|settings|check`."""
+"""The command line: `<< cookiecutter.project_slug >> serve|migrate|user|secret|check|settings`."""
 
 import argparse
 import asyncio
 import getpass
+import json
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
 
 from . import COMMAND, DESCRIPTION, NAME
 from .accounts import AccountError, Accounts
+from .checks import Severity, SiteError, check_local, check_site
 from .database import UNAVAILABLE, Database, prepare_folder
 from .logs import configure_logs
 from .migrations import migrate, write_migration
+from .rotation import rotate
 from .server import ServerError, serve
 from .settings import SettingsError, env_example, load_settings, new_secret
 
@@ -23,7 +30,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(given)
     try:
         options.command(options)
-    except (AccountError, ServerError, SettingsError) as error:
+    except (AccountError, ServerError, SettingsError, SiteError) as error:
         sys.exit(str(error))
     except UNAVAILABLE as error:
         sys.exit(
@@ -63,10 +70,19 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(command=run_user_add)
 
     secret = commands.add_parser("secret", help="manage the cookie secret")
-    command = secret.add_subparsers(metavar="ACTION", required=True).add_parser(
-        "new", help="print a new secret"
+    actions = secret.add_subparsers(metavar="ACTION", required=True)
+    command = actions.add_parser("new", help="print a new secret")
+    command.set_defaults(command=lambda _: print(f"{date.today():%Y%m%d}:{new_secret()}"))
+    command = actions.add_parser("rotate", help="replace the secret in .env, a step at a time")
+    command.add_argument(
+        "--drop-now", action="store_true", help="drop the old secret before its cookies expire"
     )
-    command.set_defaults(command=lambda _: print(new_secret()))
+    command.set_defaults(command=run_secret_rotate)
+
+    command = commands.add_parser("check", help="tell what is unsafe here, or about a site")
+    command.add_argument("--url", help="check the site at this address instead")
+    command.add_argument("--json", action="store_true", help="answer in JSON")
+    command.set_defaults(command=run_check)
 
     command = commands.add_parser("settings", help="print every setting, as for .env")
     command.set_defaults(command=lambda _: print(env_example(), end=""))
@@ -83,6 +99,25 @@ def run_serve(options: argparse.Namespace) -> None:
 def run_migrate(options: argparse.Namespace) -> None:
     url = load_settings().database_url
     asyncio.run(write_migration(url, options.new) if options.new else migrate(url))
+
+
+def run_check(options: argparse.Namespace) -> None:
+    findings = asyncio.run(check_site(options.url)) if options.url else check_local()
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        print("\n".join(map(str, findings)) or "Nothing found.")
+    if any(finding.severity is Severity.ERROR for finding in findings):
+        sys.exit(1)
+
+
+def run_secret_rotate(options: argparse.Namespace) -> None:
+    if "COOKIE_SECRET" in os.environ:
+        raise SettingsError(
+            "COOKIE_SECRET is set in the environment, which wins over .env. Rotate it there: add"
+            " NEW behind OLD, then put it in front, then drop OLD; restart after each step."
+        )
+    print(rotate(Path(".env"), date.today(), drop_now=options.drop_now))
 
 
 def run_user_add(options: argparse.Namespace) -> None:

@@ -93,4 +93,4 @@ def prepare_folder(url: str) -> None:
     """Make the folder of an SQLite file; other databases need none."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+        Path(str(parsed.database)).parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -38,6 +38,8 @@ class Live:
         self._sockets.add(socket)
         if self._closing:
             socket.close(SERVICE_RESTART, "restarting")
+        else:
+            socket.send(self._message())
 
     def leave(self, socket: "LiveSocket") -> None:
         self._sockets.discard(socket)
@@ -54,12 +56,14 @@ class Live:
             await asyncio.sleep(1)
             if not self._sockets:
                 continue
-            self._send()
+            message = self._message()
+            for socket in self._sockets:
+                socket.send(message)
             if second % SESSIONS_CHECKED_EVERY == 0:
                 await self._drop_signed_out()
 
-    def _send(self) -> None:
-        message = json.dumps(
+    def _message(self) -> str:
+        return json.dumps(
             {
                 "port": self._port,
                 "pid": os.getpid(),
@@ -69,8 +73,6 @@ class Live:
                 "lag_milliseconds": round(self._metrics.lag_seconds * 1000, 2),
             }
         )
-        for socket in self._sockets:
-            socket.send(message)
 
     async def _drop_signed_out(self) -> None:
         sockets = self._sockets.copy()

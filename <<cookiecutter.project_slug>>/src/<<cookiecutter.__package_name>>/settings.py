@@ -26,14 +26,16 @@ class SettingsError(Exception):
 def parse_cookie_secret(text: str) -> dict[int, str]:
     """Read `version:secret[,version:secret...]` into versions and their secrets, in that order.
 
+    Versions are the days on which the secrets were made, 20261231 for one, which tells their age.
+
     Raises ValueError, which says what is wrong without showing the secret.
     """
     keys: dict[int, str] = {}
     for part in text.split(","):
-        match = re.fullmatch(r"\s*([1-9][0-9]{0,3}):(\S+)\s*", part)
+        match = re.fullmatch(r"\s*([1-9][0-9]{0,9}):(\S+)\s*", part)
         if match is None:
             raise ValueError(
-                "it is not of the form 1:SECRET, or 2:NEW,1:OLD while a secret is being replaced"
+                "it is not of the form 20261231:SECRET, or NEW,OLD of these while it is being replaced"
             )
         key_version, secret = int(match[1]), match[2]
         if key_version in keys:

@@ -4,5 +4,6 @@ Nothing in here knows HTTP.
 """
 
 from .accounts import LIFETIME, AccountError, Accounts, SignedIn
+from .attempts import TooManyAttempts
 
-__all__ = ["LIFETIME", "AccountError", "Accounts", "SignedIn"]
+__all__ = ["LIFETIME", "AccountError", "Accounts", "SignedIn", "TooManyAttempts"]

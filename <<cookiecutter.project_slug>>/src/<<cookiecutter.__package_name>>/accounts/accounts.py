@@ -12,12 +12,14 @@ from sqlalchemy import ColumnElement, and_, delete, not_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ..database import Database
-from .passwords import Passwords, check_new_password
+from .attempts import Attempts
+from .passwords import Passwords
 from .tables import Session, User
 
 IDLE = timedelta(days=7)
 LIFETIME = timedelta(days=30)
 # `seen_at` is written this often at most: a page that is read must not cost a write each time.
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 SEEN_EVERY = timedelta(minutes=5)
 
 
@@ -39,6 +41,7 @@ class Accounts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._attempts = Attempts(database)
         self._passwords = Passwords()
         self._waiting: dict[bytes, asyncio.Future[SignedIn | None]] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -48,12 +51,12 @@ class Accounts:
 
     async def add_user(self, name: str, password: str) -> None:
         """Make an account. Raises AccountError if the name or password will not do."""
-        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
+        if not NAME.fullmatch(name):
             raise AccountError(
                 "A name has 1 to 64 characters of a-z, 0-9, '.', '_' and '-',"
                 " and starts with a letter or digit."
             )
-        password_hash = await self._new_hash(password)
+        password_hash = await self._new_hash(password, name)
         user = User(name=name, password_hash=password_hash, created_at=_now())
         try:
             async with self._database.transaction() as transaction:
@@ -62,12 +65,18 @@ class Accounts:
             raise AccountError(f"There is an account named {name} already.") from None
 
     async def sign_in(self, name: str, password: str, address: str, user_agent: str) -> str | None:
-        """Return the token of a new session, or None if the name or the password is wrong."""
+        """Return the token of a new session, or None if the name or the password is wrong.
+
+        Raises TooManyAttempts when this account or this address has failed too often of late.
+        """
+        name = name if NAME.fullmatch(name) else ""
+        await self._attempts.begin(name, address)
         async with self._database.transaction() as transaction:
             user = await transaction.scalar(select(User).where(User.name == name))
         right = await self._passwords.verify(password, user.password_hash if user else None)
         if user is None or not right:
             return None
+        await self._attempts.succeeded(name, address)
         better_hash = None
         if self._passwords.outdated(user.password_hash):
             better_hash = await self._passwords.hash(password)
@@ -127,15 +136,16 @@ class Accounts:
     ) -> str:
         """Give the user a new password, end all sessions, return the token of a new one.
 
-        Raises AccountError if the current password is wrong or the new one will not do.
+        Raises AccountError if the current password is wrong or the new one will not do, and
+        TooManyAttempts as `sign_in` does.
         """
         async with self._database.transaction() as transaction:
-            old_hash = await transaction.scalar(
-                select(User.password_hash).where(User.id == user_id)
-            )
-        if not await self._passwords.verify(current, old_hash):
+            user = (await transaction.scalars(select(User).where(User.id == user_id))).one()
+        await self._attempts.begin(user.name, address)
+        if not await self._passwords.verify(current, user.password_hash):
             raise AccountError("The current password is not right.")
-        new_hash = await self._new_hash(new)
+        await self._attempts.succeeded(user.name, address)
+        new_hash = await self._new_hash(new, user.name)
         session, token = _new_session(user_id, address, user_agent)
         async with self._database.transaction() as transaction:
             await transaction.execute(
@@ -145,8 +155,8 @@ class Accounts:
             transaction.add(session)
         return token
 
-    async def _new_hash(self, password: str) -> str:
-        if problem := check_new_password(password):
+    async def _new_hash(self, password: str, name: str) -> str:
+        if problem := await self._passwords.find_problem(password, name):
             raise AccountError(problem)
         return await self._passwords.hash(password)
 

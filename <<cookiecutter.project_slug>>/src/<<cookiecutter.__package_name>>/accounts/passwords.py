@@ -7,15 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 
+from .. import NAME
+
 SHORTEST = 12
 LONGEST = 1024
-
-
-def check_new_password(password: str) -> str | None:
-    """Return why nobody should have this password, or None."""
-    if not SHORTEST <= len(password) <= LONGEST:
-        return f"A password has {SHORTEST} to {LONGEST} characters."
-    return None
+# On zxcvbn's scale from 0 to 4: 3 takes an attacker who has the hash at least 10^8 guesses.
+STRENGTH = 3
 
 
 class Passwords:
@@ -34,6 +31,13 @@ class Passwords:
         """Return the hash of a password, which holds its salt and parameters."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._hasher.hash, password)
+
+    async def find_problem(self, password: str, name: str) -> str | None:
+        """Return why the account of this name should not have this password, or None."""
+        if not SHORTEST <= len(password) <= LONGEST:
+            return f"A password has {SHORTEST} to {LONGEST} characters."
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, _too_easy, password, name)
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
         """Tell whether the password is the one that was hashed.
@@ -59,3 +63,14 @@ class Passwords:
             return self._hasher.verify(password_hash, password)
         except VerificationError:
             return False
+
+
+def _too_easy(password: str, name: str) -> str | None:
+    # Its word lists take 10 MB and 0.1 s: only a process that needs them loads them.
+    from zxcvbn import zxcvbn
+
+    result = zxcvbn(password[:72], user_inputs=[name, NAME])
+    if result["score"] >= STRENGTH:
+        return None
+    reason = result["feedback"]["warning"] or "This password is easy to guess."
+    return f"{reason} Take several words that do not belong together."

@@ -31,3 +31,13 @@ class Session(Base):
     seen_at: Mapped[datetime]
     address: Mapped[str] = mapped_column(String(45))
     user_agent: Mapped[str] = mapped_column(String(255))
+
+
+class Attempt(Base):
+    """An attempt to sign in that failed, or whose outcome is open."""
+
+    __tablename__ = "attempts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(String(80), index=True)
+    at: Mapped[datetime] = mapped_column(index=True)

@@ -2,7 +2,7 @@
 
 from tornado.web import HTTPError, authenticated
 
-from ..accounts import AccountError
+from ..accounts import AccountError, TooManyAttempts
 from .base import Page
 
 
@@ -24,6 +24,10 @@ class Account(Page):
                 address=self.request.remote_ip or "",
                 user_agent=self.request.headers.get("User-Agent", ""),
             )
+        except TooManyAttempts as error:
+            self.come_back_later(error)
+            await self._show(error=str(error))
+            return
         except AccountError as error:
             self.set_status(422)
             await self._show(error=str(error))

@@ -14,7 +14,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, format_timestamp
 from tornado.web import HTTPError, RequestHandler
 
 from .. import DESCRIPTION, NAME
-from ..accounts import LIFETIME, SignedIn
+from ..accounts import LIFETIME, SignedIn, TooManyAttempts
 from ..database import UNAVAILABLE
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+HTTPS_HEADERS = SECURITY_HEADERS | {"Strict-Transport-Security": "max-age=31536000"}
 REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 RETRY_SECONDS = 5
 MESSAGES = {
@@ -72,7 +73,7 @@ class Uniform(RequestHandler):
 
     def clear(self) -> None:
         """Begin an answer, as Tornado does but in a third of the time, and without `Server`."""
-        self._headers = HTTPHeaders(SECURITY_HEADERS)
+        self._headers = HTTPHeaders(HTTPS_HEADERS if self.https else SECURITY_HEADERS)
         self._headers["Content-Type"] = "text/html; charset=UTF-8"
         self._headers["Date"] = http_date(int(time.time()))
         self._headers["X-Request-Id"] = self.request_id
@@ -149,6 +150,10 @@ class Identified(Uniform):
     async def identify(self, token: str) -> None:
         """Find out whose session the token is."""
         self.current_user = await self.application.accounts.signed_in(token)
+        signed_with = self.get_signed_cookie_key_version(self.session_cookie)
+        if self.current_user and signed_with != self.settings["key_version"]:
+            # The secret is being replaced: the cookie must outlive the old one.
+            self.start_session(token)
 
     def get_current_user(self) -> None:
         """Nobody, unless `prepare` has found somebody: Tornado cannot await here."""
@@ -190,6 +195,11 @@ class Page(Identified):
     def set_default_headers(self) -> None:
         # A page shows who is signed in: no cache may keep it, nor the browser after a logout.
         self.set_header("Cache-Control", "no-store")
+
+    def come_back_later(self, error: TooManyAttempts) -> None:
+        """Answer 429 and say when the next attempt is possible."""
+        self.set_status(429)
+        self.set_header("Retry-After", str(error.seconds))
 
     def show_error(self, status: int, message: str, shown_traceback: str | None) -> None:
         self.render(

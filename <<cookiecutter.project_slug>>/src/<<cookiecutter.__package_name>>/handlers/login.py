@@ -2,6 +2,7 @@
 
 import re
 
+from ..accounts import TooManyAttempts
 from .base import Page
 
 # A path on this site, in characters that no browser takes for anything else: browsers read a
@@ -25,16 +26,21 @@ class Login(Page):
     async def post(self) -> None:
         name = self.get_body_argument("name", "")
         target = safe_next(self.get_body_argument("next", "/"))
-        token = await self.application.accounts.sign_in(
-            name,
-            self.get_body_argument("password", "", strip=False),
-            address=self.request.remote_ip or "",
-            user_agent=self.request.headers.get("User-Agent", ""),
-        )
+        try:
+            token = await self.application.accounts.sign_in(
+                name,
+                self.get_body_argument("password", "", strip=False),
+                address=self.request.remote_ip or "",
+                user_agent=self.request.headers.get("User-Agent", ""),
+            )
+        except TooManyAttempts as error:
+            self.come_back_later(error)
+            await self.render("login.html", error=str(error), name=name, next=target)
+            return
         if token is None:
             self.set_status(422)
-            error = "The name or the password is not right."
-            await self.render("login.html", error=error, name=name, next=target)
+            problem = "The name or the password is not right."
+            await self.render("login.html", error=problem, name=name, next=target)
         else:
             self.start_session(token)
             self.redirect(target, status=303)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from ..database import Database, prepare_folder
@@ -24,6 +26,20 @@ async def write_migration(url: str, message: str) -> None:
 async def check_migrations(url: str) -> None:
     """Raise alembic's CommandError unless the tables in the code are those in the database."""
     await _run(url, command.check)
+
+
+async def pending_migrations(url: str) -> list[str]:
+    """Return the newest migrations that the database at this URL does not have."""
+    wanted: list[str] = []
+
+    def compare(config: Config) -> None:
+        newest = ScriptDirectory.from_config(config).get_heads()
+        connection = config.attributes["connection"]
+        have = MigrationContext.configure(connection).get_current_heads()
+        wanted.extend(revision for revision in newest if revision not in have)
+
+    await _run(url, compare)
+    return wanted
 
 
 async def _run(url: str, alembic_command: Callable[[Config], object]) -> None:

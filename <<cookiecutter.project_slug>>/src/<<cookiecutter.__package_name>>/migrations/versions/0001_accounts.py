@@ -1,4 +1,4 @@
-"""Users and their sessions."""
+"""Users, their sessions, and failed attempts to sign in."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -31,8 +31,15 @@ def upgrade() -> None:
         sa.Column("address", sa.String(45), nullable=False),
         sa.Column("user_agent", sa.String(255), nullable=False),
     )
+    op.create_table(
+        "attempts",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        sa.Column("subject", sa.String(80), nullable=False, index=True),
+        sa.Column("at", sa.DateTime(), nullable=False, index=True),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("attempts")
     op.drop_table("sessions")
     op.drop_table("users")

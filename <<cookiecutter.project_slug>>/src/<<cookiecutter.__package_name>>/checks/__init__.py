@@ -1,0 +1,7 @@
+"""`check`: what is unsafe about this installation, or about a site, and how to mend it."""
+
+from .findings import Finding, Severity
+from .local import check_local
+from .site import SiteError, check_site
+
+__all__ = ["Finding", "Severity", "SiteError", "check_local", "check_site"]

@@ -1,0 +1,32 @@
+"""What a check returns."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How bad it is: an error must not go online, a warning should be mended soon."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong. The id stays the same for ever, so that it can be looked up."""
+
+    id: str
+    severity: Severity
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.severity.upper()} {self.id}: {self.problem}\n    {self.remedy}"
+
+
+def error(check_id: str, problem: str, remedy: str) -> Finding:
+    return Finding(check_id, Severity.ERROR, problem, remedy)
+
+
+def warning(check_id: str, problem: str, remedy: str) -> Finding:
+    return Finding(check_id, Severity.WARNING, problem, remedy)

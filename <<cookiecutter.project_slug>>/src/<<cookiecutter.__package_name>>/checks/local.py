@@ -1,0 +1,206 @@
+"""The checks on this installation: its settings, files, limits and database.
+
+Each yields what it finds wrong; CHECKS is the list of all. Ids are never used twice.
+"""
+
+import asyncio
+import ipaddress
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from ..database import UNAVAILABLE
+from ..migrations import pending_migrations
+from ..settings import Settings, SettingsError, load_settings
+from .findings import Finding, error, warning
+
+# The process manager kills a worker that has not ended this long after SIGTERM; it stands in
+# deploy/.
+STOP_SECONDS = << cookiecutter.__stop_seconds >>
+SECRET_AGE = timedelta(days=365)
+ROTATION_AGE = timedelta(days=60)
+OPEN_FILES = 4096
+AUDIT_SECONDS = 120
+
+Check = Callable[[Settings], Iterator[Finding]]
+
+
+def check_local() -> list[Finding]:
+    """Run all the checks in the current folder and return what they found."""
+    try:
+        settings = load_settings()
+    except SettingsError as problem:
+        return [error("S001", str(problem), "Mend .env or the environment; see .env.example.")]
+    return [finding for check in CHECKS for finding in check(settings)]
+
+
+def secret_age(settings: Settings) -> Iterator[Finding]:
+    """S002, S003: a secret is replaced each year, and its replacement is finished."""
+    days = {version: _day(version) for version in settings.cookie_keys}
+    signing = days[next(iter(days))]
+    if signing and date.today() - signing > SECRET_AGE:
+        yield warning(
+            "S002",
+            f"The cookie secret is from {signing}.",
+            "Replace it without signing anybody out: `secret rotate`, in three steps.",
+        )
+    newest = days[max(days)]
+    if len(days) > 1 and newest and date.today() - newest > ROTATION_AGE:
+        yield warning(
+            "S003",
+            f"The rotation of the cookie secret that began on {newest} was not finished.",
+            "Take the next step: `secret rotate`.",
+        )
+
+
+def private_files(settings: Settings) -> Iterator[Finding]:
+    """F001, F002: what holds secrets can be read by its owner alone."""
+    env = Path(".env")
+    if env.exists() and env.stat().st_mode & 0o077:
+        yield error("F001", "Others on this machine can read .env.", "chmod 600 .env")
+    url = make_url(settings.database_url)
+    if url.get_backend_name() == "sqlite" and url.database:
+        file = Path(url.database)
+        if file.exists() and file.stat().st_mode & 0o007 and _reachable_by_others(file):
+            yield warning(
+                "F002",
+                f"Others on this machine can read the database {file}.",
+                f"chmod o-rwx {file.parent}",
+            )
+
+
+def tracked_secrets(settings: Settings) -> Iterator[Finding]:
+    """F003: .env is not in git."""
+    if Path(".git").exists():
+        tracked = subprocess.run(
+            ["git", "ls-files", "--error-unmatch", ".env"], capture_output=True, check=False
+        )
+        if tracked.returncode == 0:
+            yield error(
+                "F003",
+                "git tracks .env, so whoever has the repository has the secret.",
+                "git rm --cached .env, then replace the secret: `secret rotate --drop-now`.",
+            )
+
+
+def debug_mode(settings: Settings) -> Iterator[Finding]:
+    """D001: nothing of debug mode is on."""
+    flags = settings.debug_flags
+    on = [name for name in ("autoreload", "serve_traceback") if flags[name]]
+    if settings.debug or on:
+        names = ", ".join(["debug"] * settings.debug + on).upper()
+        yield error(
+            "D001",
+            f"{names} is on: visitors see tracebacks, or the service restarts by itself.",
+            "Remove it from .env and the environment.",
+        )
+
+
+def bind_address(settings: Settings) -> Iterator[Finding]:
+    """N001: nobody but the balancer reaches a process that believes the balancer's headers."""
+    try:
+        loopback = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        loopback = settings.host == "localhost"
+    if settings.behind_proxy and not loopback:
+        yield error(
+            "N001",
+            f"It listens on {settings.host} and believes X-Real-IP and X-Forwarded-Proto,"
+            " so that every client can forge its address.",
+            "HOST=127.0.0.1 behind a balancer on this machine, or BEHIND_PROXY=false without one.",
+        )
+
+
+def time_budget(settings: Settings) -> Iterator[Finding]:
+    """T001: a worker may finish its drain before the process manager kills it."""
+    needed = settings.unready_seconds + settings.drain_seconds
+    if needed >= STOP_SECONDS:
+        yield error(
+            "T001",
+            f"UNREADY_SECONDS and DRAIN_SECONDS are {needed:g} s together, but the process manager"
+            f" kills a worker {STOP_SECONDS} s after SIGTERM.",
+            "Lower them, or raise the stop time in deploy/ and STOP_SECONDS here with it.",
+        )
+
+
+def file_limit(settings: Settings) -> Iterator[Finding]:
+    """L001: a process may open a file for each connection."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if limit != resource.RLIM_INFINITY and limit < OPEN_FILES:
+        yield warning(
+            "L001",
+            f"A process can open {limit} files at most, and each connection is one.",
+            "Raise the limit; deploy/README.md lists where.",
+        )
+
+
+def migrations(settings: Settings) -> Iterator[Finding]:
+    """M001, M002: the database can be reached and has the newest schema."""
+    try:
+        missing = asyncio.run(pending_migrations(settings.database_url))
+    except UNAVAILABLE as problem:
+        yield error(
+            "M001",
+            f"The database cannot be used: {problem.orig if hasattr(problem, 'orig') else problem}",
+            "Check DATABASE_URL and the database itself.",
+        )
+        return
+    if missing:
+        yield error(
+            "M002",
+            f"The database lacks the migrations {', '.join(missing)}.",
+            "Apply them: `migrate`.",
+        )
+
+
+def vulnerabilities(settings: Settings) -> Iterator[Finding]:
+    """V001: no dependency has a known vulnerability. Says nothing where it cannot ask."""
+    command = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"]
+    try:
+        answer = subprocess.run(
+            [*command, "--skip-editable"],
+            capture_output=True,
+            timeout=AUDIT_SECONDS,
+            check=False,
+        )
+        packages = json.loads(answer.stdout)["dependencies"]
+    except (subprocess.TimeoutExpired, ValueError, KeyError):
+        return
+    for package in packages:
+        for found in package.get("vulns", []):
+            fixed = " or ".join(found["fix_versions"]) or "a version that is not out yet"
+            yield warning(
+                "V001",
+                f"{package['name']} {package['version']} has the known vulnerability {found['id']}.",
+                f"Update it to {fixed}: `make lock`.",
+            )
+
+
+CHECKS: tuple[Check, ...] = (
+    secret_age,
+    private_files,
+    tracked_secrets,
+    debug_mode,
+    bind_address,
+    time_budget,
+    file_limit,
+    migrations,
+    vulnerabilities,
+)
+
+
+def _day(version: int) -> date | None:
+    try:
+        return date.fromisoformat(str(version))
+    except ValueError:
+        return None
+
+
+def _reachable_by_others(file: Path) -> bool:
+    return all(folder.stat().st_mode & 0o001 for folder in file.resolve().parents)

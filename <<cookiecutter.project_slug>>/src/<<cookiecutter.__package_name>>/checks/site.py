@@ -1,0 +1,227 @@
+"""The checks on a site, from the outside, as anybody could run them.
+
+They send about a dozen requests, harmless ones; run them on sites of your own only.
+"""
+
+import io
+import re
+from collections.abc import AsyncIterator, Callable
+from http.cookies import Morsel, SimpleCookie
+from urllib.parse import urlsplit, urlunsplit
+
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
+from tornado.websocket import websocket_connect
+
+from .findings import Finding, error, warning
+
+TIMEOUT_SECONDS = 10
+NOWHERE = "/no-such-page-as-this"
+# Headers that every answer has, with what their values must contain.
+NEEDED_HEADERS = {
+    "Content-Security-Policy": r"frame-ancestors 'none'",
+    "X-Content-Type-Options": r"nosniff",
+    "Referrer-Policy": r".",
+    "Permissions-Policy": r".",
+    "Cross-Origin-Opener-Policy": r"same-origin",
+    "Cross-Origin-Resource-Policy": r"same-",
+}
+UNSAFE_POLICY = re.compile(r"'unsafe-(inline|eval|hashes)'|script-src[^;]*\*")
+LEAK = re.compile(r"Traceback|File \"/|site-packages|nginx/\d|TornadoServer")
+
+
+class SiteError(Exception):
+    """The site cannot be reached at all; the message says why."""
+
+
+class Site:
+    """A site under check."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self.https = urlsplit(url).scheme == "https"
+        self._client = AsyncHTTPClient(force_instance=True)
+
+    async def get(self, path: str, *, url: str | None = None, **headers: str) -> HTTPResponse:
+        """Return the answer, whatever its status, redirects not followed."""
+        request = HTTPRequest(
+            (url or self.url) + path,
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
+            follow_redirects=False,
+            connect_timeout=TIMEOUT_SECONDS,
+            request_timeout=TIMEOUT_SECONDS,
+        )
+        try:
+            return await self._client.fetch(request, raise_error=False)
+        except OSError as problem:
+            return HTTPResponse(request, 599, error=problem, buffer=io.BytesIO())
+
+
+async def check_site(url: str) -> list[Finding]:
+    """Run all the checks on the site and return what they found. Raises SiteError."""
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise SiteError(f"{url} is no address of a site. Give one such as https://example.com.")
+    site = Site(url)
+    answer = await site.get("/")
+    if answer.code == 599:
+        raise SiteError(f"{url} cannot be reached: {answer.error}. Check the address.")
+    return [finding for check in CHECKS async for finding in check(site)]
+
+
+async def headers(site: Site) -> AsyncIterator[Finding]:
+    """H001, H002, H003: the headers that protect visitors are on pages, files and errors alike."""
+    for path in ("/", "/static/style.css", NOWHERE, "/api/me"):
+        answer = await site.get(path)
+        for name, pattern in NEEDED_HEADERS.items():
+            values = answer.headers.get_list(name)
+            if len(values) != 1 or not re.search(pattern, values[0]):
+                yield error(
+                    "H001",
+                    f"{path} answers with {name}: {', '.join(values) or '(none)'}.",
+                    "It must be there once; handlers/base.py and the balancer's files set it.",
+                )
+        if UNSAFE_POLICY.search(answer.headers.get("Content-Security-Policy", "")):
+            yield error(
+                "H002",
+                f"The Content-Security-Policy of {path} allows unsafe scripts or styles.",
+                "Move them into files below static/ and remove the exception.",
+            )
+        if re.search(r"\d", answer.headers.get("Server", "")):
+            yield warning(
+                "H003",
+                f"{path} tells its software's version: {answer.headers['Server']}.",
+                "Switch it off: `server_tokens off` in nginx.",
+            )
+
+
+async def transport(site: Site) -> AsyncIterator[Finding]:
+    """T101, T102, T103: the site is on https, stays there, and http leads to it."""
+    parts = urlsplit(site.url)
+    if not site.https:
+        if parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+            yield error(
+                "T101",
+                "The site is on plain http: everybody on the way can read and change it.",
+                "Get a certificate; deploy/README.md tells how.",
+            )
+        return
+    policy = (await site.get("/")).headers.get("Strict-Transport-Security", "")
+    age = re.search(r"max-age=(\d+)", policy)
+    if not age or int(age[1]) < 15_768_000:
+        yield error(
+            "T102",
+            f"Strict-Transport-Security is {policy or '(none)'}: less than half a year.",
+            "The service sends it when the balancer says X-Forwarded-Proto: https.",
+        )
+    if parts.port in (None, 443):
+        plain = await site.get("/", url=urlunsplit(("http", parts.hostname or "", "", "", "")))
+        if plain.code != 599 and not plain.headers.get("Location", "").startswith("https://"):
+            yield error(
+                "T103",
+                f"Over http the site answers {plain.code} instead of leading to https.",
+                "Redirect all of port 80 in the balancer.",
+            )
+
+
+async def cookies(site: Site) -> AsyncIterator[Finding]:
+    """C001: cookies are bound to the site, to https, and out of reach for scripts."""
+    for morsel in await _cookies(site):
+        missing = [flag for flag in ("httponly", "samesite") if not morsel[flag]]
+        if site.https and not morsel["secure"]:
+            missing.append("secure")
+        if site.https and not morsel.key.startswith("__Host-"):
+            missing.append("the prefix __Host-")
+        if missing:
+            yield error(
+                "C001",
+                f"The cookie {morsel.key} lacks {', '.join(missing)}.",
+                "The service adds them when the balancer says X-Forwarded-Proto: https.",
+            )
+
+
+async def forged_headers(site: Site) -> AsyncIterator[Finding]:
+    """P001, P002, P003: a client cannot forge the scheme, the request id or the host."""
+    if site.https:
+        for morsel in await _cookies(site, X_Forwarded_Proto="http", X_Scheme="http"):
+            if not morsel["secure"]:
+                yield error(
+                    "P001",
+                    "A client's X-Forwarded-Proto or X-Scheme reaches the service.",
+                    "The balancer must overwrite both.",
+                )
+    forged = "0123456789abcdef" * 2
+    answer = await site.get("/", X_Request_Id=forged)
+    if answer.headers.get("X-Request-Id") == forged:
+        yield error(
+            "P002",
+            "A client's X-Request-Id reaches the service: the logs can be confused.",
+            "The balancer must overwrite it.",
+        )
+    answer = await site.get("/", Host="forged.invalid")
+    if answer.code != 599 and answer.code < 400 and b"<html" in answer.body:
+        yield error(
+            "P003",
+            "The site answers to any Host.",
+            "The balancer's default server must drop what is not for this site.",
+        )
+
+
+async def private_addresses(site: Site) -> AsyncIterator[Finding]:
+    """A001: what is for operators cannot be reached from outside."""
+    if (await site.get("/metrics")).code == 200:
+        yield error(
+            "A001",
+            "Everybody can read /metrics.",
+            "The balancer must answer 404; Prometheus asks each process on its own port.",
+        )
+
+
+async def websocket_origin(site: Site) -> AsyncIterator[Finding]:
+    """W001: a page of another site cannot open our WebSockets in a visitor's name."""
+    request = HTTPRequest(
+        re.sub(r"^http", "ws", site.url) + "/live",
+        headers={"Origin": "https://forged.invalid"},
+        connect_timeout=TIMEOUT_SECONDS,
+        request_timeout=TIMEOUT_SECONDS,
+    )
+    try:
+        connection = await websocket_connect(request)
+    except (HTTPClientError, OSError):
+        return
+    connection.close()
+    yield error(
+        "W001",
+        "A WebSocket can be opened from a page of another site.",
+        "Let check_origin of the handler refuse it, and the balancer pass Host and Origin on.",
+    )
+
+
+async def leaks(site: Site) -> AsyncIterator[Finding]:
+    """E001: an error page tells nothing about the inside."""
+    for path in (NOWHERE, "/static/%00", "/login?next=%ff"):
+        answer = await site.get(path)
+        if found := LEAK.search(answer.body.decode(errors="replace")):
+            yield error(
+                "E001",
+                f"The error page of {path} tells about the inside: {found[0]!r}.",
+                "Switch off SERVE_TRACEBACK and DEBUG, and `server_tokens` in nginx.",
+            )
+
+
+CHECKS: tuple[Callable[[Site], AsyncIterator[Finding]], ...] = (
+    headers,
+    transport,
+    cookies,
+    forged_headers,
+    private_addresses,
+    websocket_origin,
+    leaks,
+)
+
+
+async def _cookies(site: Site, **headers: str) -> list[Morsel[str]]:
+    answer = await site.get("/login", **headers)
+    return [
+        morsel
+        for line in answer.headers.get_list("Set-Cookie")
+        for morsel in SimpleCookie(line).values()
+    ]
