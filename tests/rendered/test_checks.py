@@ -4,7 +4,6 @@ import ast
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,21 +75,38 @@ def test_both_locks_name_the_same_tools(project: Path) -> None:
     assert {name: there[name] for name in shared} == {name: here[name] for name in shared}
 
 
-def test_no_service_can_take_the_name_of_a_requirement(project: Path) -> None:
-    """The names refused as slugs include every locked requirement of the project."""
+def test_no_service_can_take_a_name_that_is_in_use(project: Path) -> None:
+    """The slugs refused include every requirement, its modules and its commands."""
     hook = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
     (taken,) = [
         set(node.value.args[0].func.value.value.split())
         for node in ast.parse(hook).body
         if isinstance(node, ast.Assign) and node.targets[0].id == "TAKEN"
     ]
-    names = locked((project / "requirements-dev.txt").read_text(encoding="utf-8"))
-    assert {name.replace("-", "_").replace(".", "_") for name in names} <= taken
+    programs = environment(project)
+    lists_modules = "import importlib.metadata as m; print(*m.packages_distributions())"
+    listed = subprocess.run(
+        [programs / "python", "-c", lists_modules], capture_output=True, text=True, check=True
+    )
+    requirements = locked((project / "requirements-dev.txt").read_text(encoding="utf-8"))
+    commands = (path.name for path in programs.iterdir())
+    # Only what has the form of a slug, or of the package made from one, can clash.
+    in_use = {
+        *(re.sub("[.-]", "_", name) for name in requirements),
+        *(
+            name
+            for name in listed.stdout.split()
+            if re.fullmatch("[a-z][a-z0-9]*(_[a-z0-9]+)*", name)
+        ),
+        *(re.sub("-", "_", name) for name in commands if re.fullmatch("[a-z][a-z0-9-]*", name)),
+    }
+    missing = sorted(in_use - taken)
+    assert not missing, f"add to TAKEN: {' '.join(missing)}"
 
 
 def test_a_project_records_the_version_of_its_template(project: Path) -> None:
-    """The template's version stands once in the template, and in each project's pyproject.toml."""
-    about = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
-    assert about["tool"]["tornado-deploy"]["version"] == CONTEXT["__template_version"]
-    changes = (TEMPLATE / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert f"## [{CONTEXT['__template_version']}]" in changes
+    """The template's version stands once in the template, and in each project's README."""
+    version = CONTEXT["__template_version"]
+    readme = " ".join((project / "README.md").read_text(encoding="utf-8").split())
+    assert f"tornado-deploy {version}" in readme
+    assert f"## [{version}]" in (TEMPLATE / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from supervisor.options import ServerOptions
 
 from tests.bake import COMBINATIONS, CONTEXT, QUESTIONS, TEMPLATE, bake, files_of
 
-LEFT_OVER = re.compile(rb"<<|<%|<#|^\s*#%|cookiecutter\.", re.MULTILINE)
+LEFT_OVER = re.compile(rb"<<|<%|<#|^\s*#%|cookiecutter\.__", re.MULTILINE)
 
 
 def parse_toml(path: Path) -> None:
@@ -175,19 +175,20 @@ def test_supervisord_accepts_its_files(
     combination: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Supervisord's own parser accepts every main file and finds the processes through it."""
-    # A server's user is on the server, folders of logs are made before supervisord starts, and
-    # what this starts with on localhost is told by deploy/local/stack.
+    # A server's user is on the server, and folders of logs are made before supervisord starts.
     monkeypatch.setattr("supervisor.options.name_to_uid", lambda name: 0)
     monkeypatch.setattr("supervisor.datatypes.existing_dirpath", lambda path: path)
     monkeypatch.setattr("supervisor.options.existing_dirpath", lambda path: path)
     monkeypatch.setattr("supervisor.options.existing_directory", lambda path: path)
-    monkeypatch.setenv("BALANCER_USER", "")
     name = combination.name
     server = shutil.copytree(combination, tmp_path / name)
     files = sorted(server.rglob("supervisord.conf"))
     assert files
     for file in files:
         text = file.read_text(encoding="utf-8")
+        # On localhost these are told by deploy/local/stack.
+        for variable in re.findall(r"%\(ENV_(\w+)\)s", text):
+            monkeypatch.setenv(variable, "")
         file.write_text(text.replace(f"/srv/{name}/current", str(server)), encoding="utf-8")
         options = ServerOptions()
         options.realize(["-c", str(file), "-n"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bake import bake, files_of
+from tests.bake import TEMPLATE, bake, files_of
 
 
 def git(project: Path, *arguments: str) -> list[str]:
@@ -25,7 +25,7 @@ def secret_of(project: Path) -> str:
         if line.startswith("COOKIE_SECRET=")
     ]
     version, secret = line.removeprefix("COOKIE_SECRET=").split(":")
-    assert version == "1"
+    assert version.isdigit()
     return secret
 
 
@@ -39,8 +39,6 @@ def test_the_secret_is_strong_and_new_each_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_the_secret_is_private(umask: int, terminal: Callable[..., object], tmp_path: Path) -> None:
     """Only the owner reads .env, whatever the shell's mask."""
-    from tests.bake import TEMPLATE
-
     made = terminal(TEMPLATE, "--no-input", "-o", tmp_path / "out", umask=umask)
     assert made.returncode == 0, made.stderr
     assert (tmp_path / "out" / "my-service" / ".env").stat().st_mode & 0o777 == 0o600

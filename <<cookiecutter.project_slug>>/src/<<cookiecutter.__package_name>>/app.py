@@ -33,6 +33,7 @@ class Service(Application):
     request_log: RequestLog
     live: Live
     release: str
+    behind_proxy: bool
     draining = False
     in_flight = 0
     https_settings: dict[str, Any]
@@ -77,6 +78,7 @@ def make_app(settings: Settings, database: Database) -> Service:
     app.database = database
     app.accounts = Accounts(database)
     app.release = settings.release
+    app.behind_proxy = settings.behind_proxy
     app.metrics = Metrics(app.release)
     app.request_log = RequestLog(settings.log_level, readable=settings.debug)
     app.live = Live(app.accounts, app.metrics, settings.port, app.release)

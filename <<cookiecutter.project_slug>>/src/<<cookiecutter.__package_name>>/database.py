@@ -61,7 +61,8 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = create_async_engine(url, pool_pre_ping=True)
+        # Errors are logged, and no password's hash belongs there.
+        self.engine = create_async_engine(url, pool_pre_ping=True, hide_parameters=True)
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
         self._new_session = async_sessionmaker(self.engine, expire_on_commit=False)

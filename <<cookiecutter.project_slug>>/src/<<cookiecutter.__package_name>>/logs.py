@@ -76,6 +76,8 @@ def configure_logs(level: str, *, readable: bool) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(LogFormatter() if readable else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # At its finest level it logs what is written to the database, password hashes included.
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)
 
 
 def timestamp(seconds: float) -> str:

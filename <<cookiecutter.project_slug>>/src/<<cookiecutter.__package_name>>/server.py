@@ -127,7 +127,6 @@ async def main(
 
         server = Server(
             app,
-            xheaders=settings.behind_proxy,
             max_body_size=MAX_BODY_BYTES,
             max_buffer_size=MAX_BODY_BYTES + MAX_HEADER_BYTES,
             max_header_size=MAX_HEADER_BYTES,

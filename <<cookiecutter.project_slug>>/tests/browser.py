@@ -1,0 +1,100 @@
+"""A browser as far as the service can tell: it keeps cookies and sends a form's token back."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from http.cookies import SimpleCookie
+from urllib.parse import urlencode
+
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from tornado.websocket import WebSocketClientConnection, websocket_connect
+
+PASSWORD = "correct horse battery staple"
+BETTER = "seven green bicycles underwater"
+
+
+def cookies_of(response: HTTPResponse) -> SimpleCookie:
+    """Return the cookies that an answer sets, with their flags."""
+    cookies = SimpleCookie()
+    for header in response.headers.get_list("Set-Cookie"):
+        cookies.load(header)
+    return cookies
+
+
+class Browser:
+    """Asks one site, sending `headers` each time; it shows redirects instead of following them."""
+
+    def __init__(self, client: AsyncHTTPClient, url: str, headers: Mapping[str, str]) -> None:
+        self.client = client
+        self.url = url
+        self.headers = dict(headers)
+        self.cookies: dict[str, str] = {}
+        prefix = "__Host-" if headers.get("X-Forwarded-Proto") == "https" else ""
+        self.session_cookie = f"{prefix}session"
+        self.xsrf_cookie = f"{prefix}xsrf" if prefix else "_xsrf"
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> HTTPResponse:
+        """Send any request, with no more than what is given here and the cookies."""
+        response = await self.client.fetch(
+            self.url + path,
+            raise_error=False,
+            method=method,
+            headers=self._headers(headers),
+            body=None if form is None else urlencode(form),
+            follow_redirects=False,
+            allow_nonstandard_methods=True,
+        )
+        for name, cookie in cookies_of(response).items():
+            self.cookies.pop(name, None)
+            if cookie.value:
+                self.cookies[name] = cookie.coded_value
+        return response
+
+    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> HTTPResponse:
+        return await self.request("GET", path, headers=headers)
+
+    async def post(
+        self,
+        path: str,
+        form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> HTTPResponse:
+        """Send a form, with the token that every page with a form brings along."""
+        if self.xsrf_cookie not in self.cookies:
+            await self.get("/" if self.session_cookie in self.cookies else "/login")
+        token = {"_xsrf": self.cookies[self.xsrf_cookie]}
+        return await self.request("POST", path, {**token, **(form or {})}, headers)
+
+    async def sign_in(self, name: str = "ada", password: str = PASSWORD) -> HTTPResponse:
+        return await self.post("/login", {"name": name, "password": password})
+
+    async def user(self) -> str | None:
+        """Return as whom the service knows this browser, None for nobody."""
+        response = await self.get("/api/me")
+        if response.code == 401:
+            return None
+        assert response.code == 200, response.body
+        return response.body.decode().removeprefix('{"name": "').removesuffix('"}')
+
+    @asynccontextmanager
+    async def websocket(
+        self, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[WebSocketClientConnection]:
+        """Open the WebSocket of the live panel."""
+        url = self.url.replace("http", "ws", 1) + "/live"
+        socket = await websocket_connect(HTTPRequest(url, headers=self._headers(headers)))
+        try:
+            yield socket
+        finally:
+            socket.close()
+
+    def _headers(self, more: Mapping[str, str] | None) -> dict[str, str]:
+        headers = {**self.headers, **(more or {})}
+        if self.cookies:
+            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        return headers

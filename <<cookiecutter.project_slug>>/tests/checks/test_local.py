@@ -1,0 +1,220 @@
+"""The checks on this installation."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from << cookiecutter.__package_name >>.checks import Finding, Severity, check_local, local
+from << cookiecutter.__package_name >>.settings import Settings, load_settings
+
+from ..conftest import SECRET
+
+TODAY = date.today()
+KEY = SECRET.removeprefix("1:")
+
+
+def version(days_ago: int) -> str:
+    return f"{TODAY - timedelta(days=days_ago):%Y%m%d}"
+
+
+def ids(check: Callable[[Settings], Iterator[Finding]], **overrides: Any) -> list[str]:
+    """Return the ids of what a check finds, with these settings."""
+    return [finding.id for finding in check(load_settings(**overrides))]
+
+
+@pytest.fixture
+def audit(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What pip-audit answers, instead of the network."""
+    audit = SimpleNamespace(stdout=b'{"dependencies": []}')
+    fake = SimpleNamespace(run=lambda *_, **__: audit, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr(local, "subprocess", fake)
+    return audit
+
+
+def test_nothing_is_found_where_all_is_well(folder: Path, audit: SimpleNamespace) -> None:
+    """A project as `make setup` leaves it passes every check."""
+    (folder / ".env").chmod(0o600)
+    assert check_local() == []
+
+
+def test_every_check_is_run(folder: Path, audit: SimpleNamespace) -> None:
+    """What the single checks find is reported together, errors and warnings."""
+    (folder / ".env").write_text(f"COOKIE_SECRET={version(400)}:{KEY}\nDEBUG=true\nHOST=0.0.0.0\n")
+    (folder / ".env").chmod(0o644)
+    found = {finding.id: finding.severity for finding in check_local()}
+    assert found == {
+        "S002": Severity.WARNING,
+        "F001": Severity.ERROR,
+        "D001": Severity.ERROR,
+        "N001": Severity.ERROR,
+    }
+
+
+def test_wrong_settings_are_a_finding(nowhere: Path) -> None:
+    """Settings with which the service would not start are told as S001."""
+    (finding,) = check_local()
+    assert (finding.id, finding.severity) == ("S001", Severity.ERROR)
+    assert "COOKIE_SECRET: it has no value" in finding.problem
+
+
+@pytest.mark.parametrize(
+    ("secret", "expected"),
+    [
+        (f"{version(1)}:{KEY}", []),
+        (f"{version(364)}:{KEY}", []),
+        (f"{version(366)}:{KEY}", ["S002"]),
+        (f"{version(800)}:{KEY},{version(1)}:{KEY}", ["S002"]),
+        (f"{version(1)}:{KEY},{version(800)}:{KEY}", []),
+        (f"{version(61)}:{KEY},{version(800)}:{KEY}", ["S003"]),
+        (f"1:{KEY}", []),
+        (f"2:{KEY},1:{KEY}", []),
+    ],
+    ids=["new", "year", "old", "begun", "half", "forgotten", "undated", "two undated"],
+)
+def test_an_old_secret_is_found(folder: Path, secret: str, expected: list[str]) -> None:
+    """S002 and S003: a secret lives for a year, and a rotation for two months."""
+    assert ids(local.secret_age, cookie_secret=secret) == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [(0o600, []), (0o400, []), (0o640, ["F001"]), (0o604, ["F001"])]
+)
+def test_a_readable_secret_is_found(folder: Path, mode: int, expected: list[str]) -> None:
+    """F001: nobody but its owner may read `.env`."""
+    (folder / ".env").chmod(mode)
+    assert ids(local.private_files) == expected
+
+
+@pytest.mark.parametrize(
+    ("file_mode", "reachable", "expected"),
+    [(0o644, True, ["F002"]), (0o640, True, []), (0o644, False, [])],
+)
+def test_a_readable_database_is_found(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file_mode: int,
+    expected: list[str],
+    *,
+    reachable: bool,
+) -> None:
+    """F002: others read the database only where both the file and all folders let them."""
+    (folder / ".env").chmod(0o600)
+    (database,) = (folder / "var").iterdir()
+    database.chmod(file_mode)
+    monkeypatch.setattr(local, "_reachable_by_others", lambda _: reachable)
+    assert ids(local.private_files) == expected
+
+
+def test_a_private_folder_protects_what_is_in_it(folder: Path) -> None:
+    """A file is out of reach when one of the folders above it is closed."""
+    folder.chmod(0o755)
+    (folder / "var").chmod(0o700)
+    assert not local._reachable_by_others(folder / "var" / "file")
+
+
+def test_a_secret_in_git_is_found(folder: Path) -> None:
+    """F003: `.env` is tracked by mistake."""
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", *arguments], check=True, capture_output=True)
+
+    assert ids(local.tracked_secrets) == []
+    git("init")
+    assert ids(local.tracked_secrets) == []
+    git("add", "--force", ".env")
+    assert ids(local.tracked_secrets) == ["F003"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"debug": True}, "DEBUG, AUTORELOAD, SERVE_TRACEBACK is on"),
+        ({"serve_traceback": True}, "SERVE_TRACEBACK is on"),
+        ({"autoreload": True}, "AUTORELOAD is on"),
+        ({"compiled_template_cache": False, "static_hash_cache": False}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_debug_mode_is_found(folder: Path, flags: dict[str, bool], named: str | None) -> None:
+    """D001: what shows tracebacks or restarts by itself is named."""
+    problems = [finding.problem for finding in local.debug_mode(load_settings(**flags))]
+    assert len(problems) == (named is not None)
+    assert all(problem.startswith(str(named)) for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("host", "behind_proxy", "expected"),
+    [
+        ("127.0.0.1", True, []),
+        ("::1", True, []),
+        ("localhost", True, []),
+        ("0.0.0.0", True, ["N001"]),  # noqa: S104 - that is what is looked for
+        ("example.com", True, ["N001"]),
+        ("0.0.0.0", False, []),  # noqa: S104
+    ],
+)
+def test_a_forgeable_address_is_found(
+    folder: Path, host: str, expected: list[str], *, behind_proxy: bool
+) -> None:
+    """N001: whoever believes the balancer's headers must be reached through it only."""
+    assert ids(local.bind_address, host=host, behind_proxy=behind_proxy) == expected
+
+
+@pytest.mark.parametrize(
+    ("unready", "drain", "expected"), [(0, 20, []), (4, 20, []), (5, 20, ["T001"])]
+)
+def test_a_drain_that_would_be_cut_is_found(
+    folder: Path, unready: int, drain: int, expected: list[str]
+) -> None:
+    """T001: the process manager must be more patient than the drain."""
+    found = ids(local.time_budget, unready_seconds=unready, drain_seconds=drain)
+    assert found == expected
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1024, ["L001"]), (4096, []), (-1, [])])
+def test_a_low_limit_of_files_is_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, limit: int, expected: list[str]
+) -> None:
+    """L001: each connection is a file."""
+    monkeypatch.setattr("resource.getrlimit", lambda _: (limit, limit))
+    assert ids(local.file_limit) == expected
+
+
+def test_a_database_that_is_not_there_is_found(folder: Path) -> None:
+    """M001: the service would start, and never be ready."""
+    url = "sqlite+aiosqlite:///nowhere/file"
+    assert ids(local.migrations, database_url=url) == ["M001"]
+
+
+def test_missing_migrations_are_found(folder: Path) -> None:
+    """M002: the tables are older than the code."""
+    assert ids(local.migrations) == []
+    (finding,) = local.migrations(load_settings(database_url="sqlite+aiosqlite:///empty"))
+    assert finding.id == "M002"
+    assert "0001" in finding.problem
+
+
+def test_known_vulnerabilities_are_found(folder: Path, audit: SimpleNamespace) -> None:
+    """V001: what pip-audit finds is told with the version that mends it."""
+    package = {"name": "old", "version": "1.0", "vulns": [{"id": "CVE-1", "fix_versions": []}]}
+    audit.stdout = json.dumps({"dependencies": [{"name": "good", "version": "1"}, package]})
+    (finding,) = local.vulnerabilities(load_settings())
+    assert (finding.id, finding.severity) == ("V001", Severity.WARNING)
+    assert finding.problem == "old 1.0 has the known vulnerability CVE-1."
+    assert "not out yet" in finding.remedy
+
+
+@pytest.mark.parametrize("answer", [b"", b"no network", b"{}"])
+def test_without_an_answer_nothing_is_known(
+    folder: Path, audit: SimpleNamespace, answer: bytes
+) -> None:
+    """Where pip-audit is missing or cannot ask, the check says nothing."""
+    audit.stdout = answer
+    assert ids(local.vulnerabilities) == []

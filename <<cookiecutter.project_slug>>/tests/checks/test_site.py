@@ -1,0 +1,217 @@
+"""The checks on a site."""
+
+import io
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import pytest
+from tornado.httpclient import HTTPRequest, HTTPResponse
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPHeaders
+from tornado.testing import bind_unused_port
+from tornado.web import Application
+from tornado.websocket import WebSocketHandler
+
+from << cookiecutter.__package_name >>.checks import Finding, SiteError, check_site, site
+
+from ..running import Site as RunningSite
+from ..running import free_port
+
+GOOD = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Strict-Transport-Security": "max-age=31536000",
+}
+COOKIE = "__Host-session=x; Secure; HttpOnly; SameSite=Lax; Path=/"
+Answer = tuple[int, Mapping[str, str], bytes]
+
+
+class Canned(site.Site):
+    """A site that answers everything with the same, except what `answers` has for a URL."""
+
+    def __init__(self, url: str, answer: Answer, answers: Mapping[str, Answer]) -> None:
+        super().__init__(url)
+        self.answer = answer
+        self.answers = answers
+
+    async def get(self, path: str, *, url: str | None = None, **headers: str) -> HTTPResponse:
+        where = (url or self.url) + path
+        code, answered, body = self.answers.get(where, self.answer)
+        return HTTPResponse(
+            HTTPRequest(where), code, headers=HTTPHeaders(answered), buffer=io.BytesIO(body)
+        )
+
+
+async def found(
+    check: Callable[[site.Site], AsyncIterator[Finding]],
+    headers: Mapping[str, str] | None = None,
+    *,
+    url: str = "https://example.com",
+    code: int = 200,
+    body: bytes = b"<html>",
+    answers: Mapping[str, Answer] | None = None,
+) -> set[str]:
+    """Return the ids of what a check finds on a site with all good headers and these."""
+    canned = Canned(url, (code, {**GOOD, **(headers or {})}, body), answers or {})
+    return {finding.id async for finding in check(canned)}
+
+
+async def test_the_service_itself_passes_what_does_not_need_a_balancer(
+    open_site: Callable[..., RunningSite],
+) -> None:
+    """Asked directly, a process lacks only what the balancer does: host, request id, /metrics."""
+    findings = await check_site(open_site().url)
+    assert sorted(finding.id for finding in findings) == ["A001", "P002", "P003"]
+
+
+@pytest.mark.parametrize("url", ["example.com", "ftp://example.com", "https://", ""])
+async def test_what_is_no_address_is_told(url: str) -> None:
+    """An address is given as a browser shows it."""
+    with pytest.raises(SiteError, match=r"is no address of a site. Give one such as https://"):
+        await check_site(url)
+
+
+async def test_a_site_that_does_not_answer_is_told() -> None:
+    """Where nobody listens nothing can be checked."""
+    with pytest.raises(SiteError, match=r"cannot be reached: .*Check the address"):
+        await check_site(f"http://127.0.0.1:{free_port()}")
+
+
+@pytest.mark.parametrize("name", site.NEEDED_HEADERS)
+async def test_a_missing_header_is_found(name: str) -> None:
+    """H001: every one of the headers is needed."""
+    assert await found(site.headers) == set()
+    assert await found(site.headers, {name: ""}) == {"H001"}
+
+
+async def test_a_header_twice_is_found() -> None:
+    """H001: service and balancer must not both set it: browsers take such answers differently."""
+    headers = HTTPHeaders(GOOD)
+    headers.add("Referrer-Policy", "no-referrer")
+    canned = Canned("https://example.com", (200, headers, b""), {})
+    assert {finding.id async for finding in site.headers(canned)} == {"H001"}
+
+
+@pytest.mark.parametrize(
+    "policy", ["script-src 'unsafe-inline'", "style-src 'unsafe-eval'", "script-src https: *"]
+)
+async def test_an_unsafe_policy_is_found(policy: str) -> None:
+    """H002: a policy that allows inline code protects nobody."""
+    policy += "; frame-ancestors 'none'"
+    assert await found(site.headers, {"Content-Security-Policy": policy}) == {"H002"}
+
+
+@pytest.mark.parametrize(
+    ("server", "expected"), [("nginx/1.22.1", {"H003"}), ("nginx", set()), ("", set())]
+)
+async def test_a_version_is_found(server: str, expected: set[str]) -> None:
+    """H003: nobody needs to know which version of what is running."""
+    assert await found(site.headers, {"Server": server}) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://example.com", {"T101"}),
+        ("http://localhost:8080", set()),
+        ("http://127.0.0.1:8080", set()),
+    ],
+)
+async def test_plain_http_is_found(url: str, expected: set[str]) -> None:
+    """T101: plain http is for localhost only."""
+    assert await found(site.transport, url=url) == expected
+
+
+@pytest.mark.parametrize("policy", ["", "max-age=3600", "includeSubDomains"])
+async def test_a_weak_promise_of_https_is_found(policy: str) -> None:
+    """T102: browsers must remember for half a year that the site is on https."""
+    headers = {"Strict-Transport-Security": policy}
+    url = "https://example.com:8443"
+    assert await found(site.transport, headers, url=url) == {"T102"}
+
+
+@pytest.mark.parametrize(
+    ("plain", "expected"),
+    [
+        ((301, {"Location": "https://example.com/"}, b""), set()),
+        ((301, {"Location": "http://www.example.com/"}, b""), {"T103"}),
+        ((200, {}, b"<html>"), {"T103"}),
+        ((599, {}, b""), set()),
+    ],
+    ids=["redirects", "elsewhere", "serves", "closed"],
+)
+async def test_http_beside_https_is_found(plain: Answer, expected: set[str]) -> None:
+    """T103: whoever comes over http is led to https, or finds nothing."""
+    assert await found(site.transport, answers={"http://example.com/": plain}) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "cookie", "expected"),
+    [
+        ("https://example.com", COOKIE, set()),
+        ("https://example.com", COOKIE.replace("HttpOnly; ", ""), {"C001"}),
+        ("https://example.com", COOKIE.replace("SameSite=Lax; ", ""), {"C001"}),
+        ("https://example.com", COOKIE.replace("Secure; ", ""), {"C001"}),
+        ("https://example.com", COOKIE.replace("__Host-", ""), {"C001"}),
+        ("http://localhost", "session=x; HttpOnly; SameSite=Lax", set()),
+        ("http://localhost", "session=x; SameSite=Lax", {"C001"}),
+    ],
+)
+async def test_a_loose_cookie_is_found(url: str, cookie: str, expected: set[str]) -> None:
+    """C001: each flag that a cookie lacks counts."""
+    assert await found(site.cookies, {"Set-Cookie": cookie}, url=url) == expected
+
+
+async def test_a_forged_scheme_is_found() -> None:
+    """P001: a cookie that is no longer Secure shows that a client's headers came through."""
+    loose = COOKIE.replace("Secure; ", "")
+    assert "P001" not in await found(site.forged_headers, {"Set-Cookie": COOKIE})
+    assert "P001" in await found(site.forged_headers, {"Set-Cookie": loose})
+
+
+@pytest.mark.parametrize(
+    ("request_id", "expected"), [("0123456789abcdef" * 2, {"P002"}), ("f" * 32, set())]
+)
+async def test_a_forged_request_id_is_found(request_id: str, expected: set[str]) -> None:
+    """P002: an id that comes back as it was sent was not the balancer's."""
+    assert await found(site.forged_headers, {"X-Request-Id": request_id}, body=b"") == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(200, {"P003"}), (302, {"P003"}), (404, set()), (421, set())]
+)
+async def test_an_answer_to_any_host_is_found(code: int, expected: set[str]) -> None:
+    """P003: a site that answers to names of others can be used against them."""
+    assert await found(site.forged_headers, code=code) == expected
+
+
+@pytest.mark.parametrize(("code", "expected"), [(200, {"A001"}), (404, set()), (403, set())])
+async def test_public_metrics_are_found(code: int, expected: set[str]) -> None:
+    """A001: the metrics are for operators."""
+    assert await found(site.private_addresses, code=code) == expected
+
+
+async def test_a_websocket_open_to_other_sites_is_found() -> None:
+    """W001: a page elsewhere could read what is meant for the visitor."""
+
+    class Careless(WebSocketHandler):
+        def check_origin(self, origin: str) -> bool:
+            return True
+
+    listening, port = bind_unused_port()
+    server = HTTPServer(Application([("/live", Careless)]))
+    server.add_socket(listening)
+    checked = site.Site(f"http://127.0.0.1:{port}")
+    assert [finding.id async for finding in site.websocket_origin(checked)] == ["W001"]
+    server.stop()
+    await server.close_all_connections()
+
+
+@pytest.mark.parametrize("body", [b"Traceback (most recent", b'File "/srv/x.py"', b"nginx/1.22"])
+async def test_a_leak_is_found(body: bytes) -> None:
+    """E001: an error page that shows the inside helps attackers."""
+    assert await found(site.leaks) == set()
+    assert await found(site.leaks, body=body) == {"E001"}

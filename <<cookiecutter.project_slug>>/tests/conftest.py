@@ -1,0 +1,189 @@
+"""The fixtures: all that a test can ask for.
+
+nowhere      (always) an empty folder to work in, and none of your own settings
+folder       that folder after `make setup`: `.env`, and a database with the users ada and bob
+cheap        passwords hashed so cheaply that no test waits for them; most of these bring it
+database     the database of the folder
+accounts     the accounts in it
+open_site    open_site(release="2", ...): the service in this process, with these settings
+site         the service in this process, with the settings of the folder
+browser      a browser for that site; `site.browser()` is another one
+start        await start("--fork", "2", PORT="1", ...): the service in a process of its own
+logs         logs(): the lines that were logged so far, as they look in production
+"""
+
+import asyncio
+import functools
+import logging
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+from tornado.httpclient import AsyncHTTPClient
+from tornado.testing import bind_unused_port
+
+import << cookiecutter.__package_name >> as service
+from << cookiecutter.__package_name >>.accounts import Accounts, passwords
+from << cookiecutter.__package_name >>.app import make_app
+from << cookiecutter.__package_name >>.database import Database
+from << cookiecutter.__package_name >>.logs import JsonFormatter
+from << cookiecutter.__package_name >>.migrations import migrate
+from << cookiecutter.__package_name >>.server import Server
+from << cookiecutter.__package_name >>.settings import Settings, load_settings
+
+from .browser import PASSWORD, Browser
+from .running import Process, Site, free_port
+
+SECRET = "1:for-tests-only-0123456789-abcdefghijklmnop"
+CHEAP = functools.partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that `folder` copies, made once by the real migrations."""
+    file = tmp_path_factory.mktemp("database") / "migrated.sqlite3"
+    url = f"sqlite+aiosqlite:///{file}"
+
+    async def make() -> None:
+        await migrate(url)
+        database = Database(url)
+        accounts = Accounts(database)
+        for name in ("ada", "bob"):
+            await accounts.add_user(name, PASSWORD)
+        accounts.close()
+        await database.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "PasswordHasher", CHEAP)
+        asyncio.run(make())
+    return file
+
+
+@pytest.fixture
+def folder(nowhere: Path, migrated: Path) -> Path:
+    (nowhere / "var").mkdir()
+    shutil.copy(migrated, nowhere / "var" / f"{service.__name__}.sqlite3")
+    (nowhere / ".env").write_text(f"COOKIE_SECRET={SECRET}\n")
+    return nowhere
+
+
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "PasswordHasher", CHEAP)
+
+
+@pytest.fixture
+async def database(folder: Path) -> AsyncIterator[Database]:
+    database = Database(load_settings().database_url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def accounts(database: Database, cheap: None) -> AsyncIterator[Accounts]:
+    accounts = Accounts(database)
+    yield accounts
+    accounts.close()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[AsyncHTTPClient]:
+    """What the browsers send their requests with."""
+    client = AsyncHTTPClient(force_instance=True, defaults={"request_timeout": 20})
+    yield client
+    client.close()
+
+
+@pytest.fixture
+async def open_site(
+    folder: Path, cheap: None, client: AsyncHTTPClient
+) -> AsyncIterator[Callable[..., Site]]:
+    sites: list[Site] = []
+
+    def open_site(**overrides: Any) -> Site:
+        listening, port = bind_unused_port()
+        settings = load_settings(port=port, **overrides)
+        app = make_app(settings, Database(settings.database_url))
+        server = Server(app)
+        server.add_socket(listening)
+        sites.append(Site(settings, app, server, [listening], f"http://127.0.0.1:{port}", client))
+        return sites[-1]
+
+    yield open_site
+    for site in sites:
+        site.app.live.close()
+        site.server.stop()
+        await site.server.close_all_connections()
+        site.app.accounts.close()
+        await site.app.database.close()
+
+
+@pytest.fixture
+def site(open_site: Callable[..., Site]) -> Site:
+    return open_site()
+
+
+@pytest.fixture
+def browser(site: Site) -> Browser:
+    return site.browser()
+
+
+@pytest.fixture
+async def start(
+    folder: Path, client: AsyncHTTPClient
+) -> AsyncIterator[Callable[..., Awaitable[Process]]]:
+    processes: list[Process] = []
+
+    async def start(*arguments: str, **environment: str) -> Process:
+        port = int(environment.setdefault("PORT", str(free_port())))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", service.__name__, *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=os.environ | environment,
+            start_new_session=True,
+        )
+        processes.append(Process(process, port, client))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        await process.kill()
+
+
+@pytest.fixture
+def logs(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], list[str]]]:
+    lines: list[str] = []
+
+    def logs() -> list[str]:
+        lines.extend(capsys.readouterr().out.splitlines())
+        return lines
+
+    class Printing(logging.Handler):
+        """As the real handler, but pytest replaces the standard output between fixture and test."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            print(self.format(record))
+
+    handler = Printing()
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    yield logs
+    root.setLevel(level)
+    root.removeHandler(handler)

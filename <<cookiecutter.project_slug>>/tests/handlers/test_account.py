@@ -1,0 +1,132 @@
+"""The account page: the password, and the sessions."""
+
+import re
+
+import pytest
+
+from << cookiecutter.__package_name >>.accounts.attempts import PER_NAME
+
+from ..browser import BETTER, PASSWORD, Browser
+from ..running import Site
+
+
+def sessions_on(page: bytes) -> list[str]:
+    """Return the ids of the sessions that the account page offers to end."""
+    return re.findall(r'name="session" value="(\d+)"', page.decode())
+
+
+@pytest.mark.parametrize("path", ["/account", "/account/sessions"])
+async def test_strangers_change_nothing(browser: Browser, path: str) -> None:
+    """Who is not signed in is refused, whatever the form says."""
+    form = {"current_password": PASSWORD, "new_password": BETTER, "session": "1"}
+    assert (await browser.post(path, form)).code == 403
+
+
+async def test_a_changed_password_signs_out_everywhere_else(site: Site) -> None:
+    """After a change only the browser that made it is signed in, and only the new one is right."""
+    here, there, stranger = site.browser(), site.browser(), site.browser()
+    await here.sign_in()
+    await there.sign_in()
+    stranger.cookies.update(here.cookies)
+    response = await here.post("/account", {"current_password": PASSWORD, "new_password": BETTER})
+    assert response.code == 200
+    assert "Your password is changed." in response.body.decode()
+    assert await here.user() == "ada"
+    assert await there.user() is None
+    assert await stranger.user() is None, "a copy of the cookie outlived the change"
+    assert (await there.sign_in("ada", PASSWORD)).code == 422
+    assert (await there.sign_in("ada", BETTER)).code == 303
+
+
+@pytest.mark.parametrize(
+    ("current", "new", "reason"),
+    [
+        ("not the password", BETTER, "The current password is not right."),
+        (PASSWORD, "passwordpassword", "Take several words"),
+        (PASSWORD, "short", "A password has 12 to 1024 characters."),
+        (PASSWORD, "x" * 1025, "A password has 12 to 1024 characters."),
+        (PASSWORD, "", "A password has 12 to 1024 characters."),
+    ],
+    ids=["wrong", "easy", "short", "long", "empty"],
+)
+async def test_a_password_that_will_not_do_is_told(
+    site: Site, current: str, new: str, reason: str
+) -> None:
+    """The page says why the password stays as it is, and nobody is signed out."""
+    here, there = site.browser(), site.browser()
+    await here.sign_in()
+    await there.sign_in()
+    response = await here.post("/account", {"current_password": current, "new_password": new})
+    assert response.code == 422
+    assert reason in response.body.decode()
+    assert await here.user() == await there.user() == "ada"
+    assert (await here.sign_in("ada", PASSWORD)).code == 303
+
+
+async def test_the_sessions_are_listed_with_where_they_come_from(site: Site) -> None:
+    """Every session shows its address and browser; only the others can be ended."""
+    here = site.browser(User_Agent="Here/1", X_Real_IP="192.0.2.1")
+    there = site.browser(User_Agent="<b>There/2", X_Real_IP="2001:db8::2")
+    await here.sign_in()
+    await there.sign_in()
+    response = await here.get("/account")
+    page = response.body.decode()
+    for shown in ("Here/1", "192.0.2.1", "&lt;b&gt;There/2", "2001:db8::2"):
+        assert shown in page
+    assert len(sessions_on(response.body)) == 1
+
+
+async def test_another_session_of_mine_can_be_ended(site: Site) -> None:
+    """Ending a session signs that browser out at once and this one not."""
+    here, there = site.browser(), site.browser()
+    await here.sign_in()
+    await there.sign_in()
+    (other,) = sessions_on((await here.get("/account")).body)
+    response = await here.post("/account/sessions", {"session": other})
+    assert response.code == 303
+    assert response.headers["Location"] == "/account"
+    assert await there.user() is None
+    assert await here.user() == "ada"
+
+
+async def test_sessions_of_others_are_out_of_reach(site: Site) -> None:
+    """Nobody sees or ends a session of somebody else."""
+    ada, elsewhere, bob = site.browser(), site.browser(), site.browser(X_Real_IP="192.0.2.77")
+    await ada.sign_in("ada")
+    await elsewhere.sign_in("ada")
+    await bob.sign_in("bob")
+    (foreign,) = sessions_on((await ada.get("/account")).body)
+    page = await bob.get("/account")
+    assert sessions_on(page.body) == []
+    assert "192.0.2.77" not in (await ada.get("/account")).body.decode()
+    assert (await bob.post("/account/sessions", {"session": foreign})).code == 303
+    assert await elsewhere.user() == "ada"
+
+
+@pytest.mark.parametrize("made_up", ["0", "99999", "9" * 20, "9" * 5000], ids=len)
+async def test_a_session_that_never_was_is_ended_already(browser: Browser, made_up: str) -> None:
+    """The id of a session that is gone, or never was, is no error."""
+    await browser.sign_in()
+    response = await browser.post("/account/sessions", {"session": made_up})
+    assert response.code in (303, 400)
+    assert await browser.user() == "ada"
+
+
+@pytest.mark.parametrize("made_up", ["", "x", "-1", "1.5", "\u00b2", "1 OR 1=1"])
+async def test_what_is_no_session_is_refused(browser: Browser, made_up: str) -> None:
+    """An id that is no number is the client's mistake."""
+    await browser.sign_in()
+    assert (await browser.post("/account/sessions", {"session": made_up})).code == 400
+    assert (await browser.post("/account/sessions")).code == 400
+
+
+async def test_guessing_the_password_of_a_found_browser_is_stopped(browser: Browser) -> None:
+    """The form for a new password is no way around the limit on logins."""
+    await browser.sign_in()
+    form = {"current_password": "wrong", "new_password": BETTER}
+    for _ in range(PER_NAME):
+        assert (await browser.post("/account", form)).code == 422
+    response = await browser.post("/account", {**form, "current_password": PASSWORD})
+    assert response.code == 429
+    assert 0 < int(response.headers["Retry-After"]) <= 15 * 60
+    assert "Try again in 15 minutes" in response.body.decode()

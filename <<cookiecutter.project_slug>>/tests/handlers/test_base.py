@@ -1,0 +1,189 @@
+"""What all handlers share: the headers, the request id, and what is told when something fails."""
+
+import json
+import re
+from collections.abc import Callable
+from html import escape
+
+import pytest
+from sqlalchemy import text
+
+from << cookiecutter.__package_name >> import NAME
+from << cookiecutter.__package_name >>.handlers.base import SECURITY_HEADERS, Page
+from << cookiecutter.__package_name >>.routes import ROUTES
+
+from ..browser import Browser
+from ..running import Site
+
+ADDRESSES = [
+    *(rule.regex.pattern.rstrip("$") for rule in ROUTES if not rule.regex.groups),
+    "/robots.txt",
+    "/favicon.ico",
+    "/apple-touch-icon.png",
+    "/static/style.css",
+    "/static/nothing",
+    "/static/../settings.py",
+    "/nothing",
+    "/api/nothing",
+    "/fails",
+]
+SECRET_MESSAGE = "the reactor is on fire"
+REQUEST_ID = "0123456789abcdef" * 2
+
+
+class Fails(Page):
+    def get(self) -> None:
+        raise RuntimeError(SECRET_MESSAGE)
+
+
+def with_failing_page(site: Site) -> Site:
+    site.app.add_handlers(".*", [("/fails", Fails)])
+    return site
+
+
+@pytest.mark.parametrize("path", ADDRESSES)
+async def test_the_security_headers_stand_on_every_answer(site: Site, path: str) -> None:
+    """Whatever is asked for, however it ends, the browser is told the same policy."""
+    browser = with_failing_page(site).browser()
+    answers = [await browser.request(method, path) for method in ("GET", "HEAD", "POST", "FETCH")]
+    await browser.sign_in()
+    answers.append(await browser.get(path))
+    for answer in answers:
+        named = {name: answer.headers.get(name) for name in SECURITY_HEADERS}
+        assert named == SECURITY_HEADERS, f"{answer.request.method} {path}: {answer.code}"
+        assert "Server" not in answer.headers
+        assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
+
+
+@pytest.mark.parametrize("path", ["/", "/api/me", "/static/style.css", "/healthz", "/nothing"])
+async def test_over_https_browsers_are_told_to_stay_there(site: Site, path: str) -> None:
+    """Over https, and only there, an answer asks for https from now on."""
+    for scheme, expected in (("https", "max-age=31536000"), ("http", None)):
+        response = await site.browser(X_Forwarded_Proto=scheme).get(path)
+        assert response.headers.get("Strict-Transport-Security") == expected
+
+
+def test_the_policy_allows_nothing_by_default() -> None:
+    """What the policy does not name is forbidden, and it has no exception for inline code."""
+    policy = SECURITY_HEADERS["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none';")
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert "*" not in policy
+
+
+@pytest.mark.parametrize("path", [path for path in ADDRESSES if path != "/fails"])
+async def test_head_answers_as_get_without_the_body(browser: Browser, path: str) -> None:
+    """HEAD has the status and the headers of GET, and no body."""
+    await browser.sign_in()
+    got = await browser.get(path)
+    head = await browser.request("HEAD", path)
+    assert head.code == got.code
+    assert head.headers["Content-Type"] == got.headers["Content-Type"]
+    assert head.body == b""
+
+
+@pytest.mark.parametrize("path", ["/", "/login", "/account", "/nothing"])
+async def test_no_cache_keeps_a_page(browser: Browser, path: str) -> None:
+    """A page shows who is signed in, so it is kept nowhere."""
+    await browser.sign_in()
+    assert (await browser.get(path)).headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/", "/api/me", "/healthz", "/nothing", "/static/style.css"])
+async def test_the_request_id_of_the_balancer_is_taken_over(browser: Browser, path: str) -> None:
+    """A request has one id, in the balancer's log and in ours."""
+    response = await browser.get(path, {"X-Request-Id": REQUEST_ID})
+    assert response.headers["X-Request-Id"] == REQUEST_ID
+
+
+@pytest.mark.parametrize(
+    "made_up", ["", "1", "x" * 32, REQUEST_ID.upper(), REQUEST_ID + "0", REQUEST_ID + "\u00e9"]
+)
+async def test_any_other_request_id_is_replaced(browser: Browser, made_up: str) -> None:
+    """What does not look like the balancer's id gets neither into logs nor into answers."""
+    response = await browser.get("/", {"X-Request-Id": made_up})
+    assert response.headers["X-Request-Id"] != made_up
+    assert re.fullmatch("[0-9a-f]{32}", response.headers["X-Request-Id"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("FETCH", "/", 405),
+        ("POST", "/logout", 403),
+        ("GET", "/fails", 500),
+    ],
+)
+async def test_errors_are_pages(site: Site, method: str, path: str, status: int) -> None:
+    """What goes wrong is told on a page like the others, with its status and the request's id."""
+    response = await with_failing_page(site).browser().request(method, path)
+    page = response.body.decode()
+    assert response.code == status
+    assert response.headers["Content-Type"] == "text/html; charset=UTF-8"
+    assert response.headers["X-Request-Id"] in page
+    assert str(status) in page
+    assert escape(NAME) in page
+    assert SECRET_MESSAGE not in page
+    assert "Traceback" not in page
+
+
+async def test_a_method_that_a_page_does_not_have_is_not_allowed(browser: Browser) -> None:
+    """A form sent to a page that takes none is told so with 405."""
+    assert (await browser.post("/")).code == 405
+    assert (await browser.get("/logout")).code == 405
+    assert (await browser.request("OPTIONS", "/")).code == 405
+
+
+@pytest.mark.parametrize(("flag", "shown"), [(True, True), (False, False), (None, False)])
+async def test_a_traceback_is_shown_only_where_that_is_wanted(
+    open_site: Callable[..., Site], flag: bool | None, *, shown: bool
+) -> None:
+    """SERVE_TRACEBACK, and nothing else, puts the traceback on the page."""
+    browser = with_failing_page(open_site(serve_traceback=flag)).browser()
+    page = (await browser.get("/fails")).body.decode()
+    assert (SECRET_MESSAGE in page) == shown
+
+
+async def test_a_failure_is_logged_with_its_request(
+    site: Site, logs: Callable[[], list[str]]
+) -> None:
+    """The log has the traceback, the path and the id that the page shows, and no more."""
+    browser = with_failing_page(site).browser()
+    await browser.get("/fails?token=verysecret", {"X-Request-Id": REQUEST_ID})
+    failures = [json.loads(line) for line in logs() if SECRET_MESSAGE in line]
+    (failure,) = failures
+    assert failure["level"] == "ERROR"
+    assert failure["request_id"] == REQUEST_ID
+    assert failure["path"] == "/fails"
+    assert "Traceback" in failure["exception"]
+
+
+async def test_a_database_that_is_away_is_no_fault_of_the_code(
+    site: Site, logs: Callable[[], list[str]]
+) -> None:
+    """Without its database a page says 503 and when to try again, and the log says why."""
+    browser = site.browser()
+    await browser.sign_in()
+    async with site.app.database.transaction() as transaction:
+        await transaction.execute(text("DROP TABLE sessions"))
+    page = await browser.get("/")
+    api = await browser.get("/api/me")
+    for response in (page, api):
+        assert response.code == 503
+        assert response.headers["Retry-After"] == "5"
+        assert b"no such table" not in response.body
+    assert json.loads(api.body)["error"]["status"] == 503
+    assert any("no such table: sessions" in line for line in logs())
+    assert (await site.browser().get("/")).code == 200, "nothing had to be asked of the database"
+
+
+async def test_every_request_is_counted_out_again(site: Site) -> None:
+    """However a request ends, it is no longer in flight afterwards: a drain waits for nobody."""
+    browser = with_failing_page(site).browser()
+    await browser.sign_in()
+    for path in ADDRESSES:
+        for method in ("GET", "HEAD", "POST", "FETCH"):
+            await browser.request(method, path)
+    assert site.app.in_flight == 0

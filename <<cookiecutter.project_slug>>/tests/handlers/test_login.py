@@ -1,0 +1,323 @@
+"""Signing in and out, as a browser sees it."""
+
+import html
+import re
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+import pytest
+
+from << cookiecutter.__package_name >>.accounts.attempts import PER_NAME
+from << cookiecutter.__package_name >>.handlers.login import safe_next
+
+from ..browser import PASSWORD, Browser, cookies_of
+from ..running import Site
+
+WRONG = "The name or the password is not right."
+TRICKS = [
+    "//evil.example",
+    "///evil.example",
+    "////evil.example/..",
+    "/\\evil.example",
+    "\\/evil.example",
+    "\\\\evil.example",
+    "/\\/evil.example",
+    "/\t/evil.example",
+    "/\n/evil.example",
+    "/\r/evil.example",
+    "\t//evil.example",
+    "/\r\nLocation: https://evil.example",
+    "/\x00/evil.example",
+    "https://evil.example",
+    "HTTPS://evil.example",
+    "https:evil.example",
+    "https:/evil.example",
+    "https:\\\\evil.example",
+    "javascript:alert(1)",
+    "data:text/html,evil",
+    "evil.example",
+    "@evil.example",
+    ".evil.example",
+    "?next=//evil.example",
+    "",
+]
+HARMLESS = [
+    "/",
+    "/account",
+    "/account?a=1&b=%2F#here",
+    "/%5Cevil.example",
+    "/%09/evil.example",
+    "/a//b",
+    "/@evil.example",
+    "/https://evil.example",
+    "/\u00e9t\u00e9",
+]
+WHERE = [*((trick, "/") for trick in TRICKS), *((path, path) for path in HARMLESS)]
+
+
+async def test_whoever_signs_in_is_known_until_they_sign_out(browser: Browser) -> None:
+    """The right password makes the browser known to the service, signing out ends that."""
+    assert await browser.user() is None
+    response = await browser.sign_in("ada")
+    assert response.code == 303
+    assert response.headers["Location"] == "/"
+    assert await browser.user() == "ada"
+    response = await browser.post("/logout")
+    assert response.code == 303
+    assert browser.session_cookie not in browser.cookies
+    assert await browser.user() is None
+
+
+async def test_a_wrong_password_and_an_unknown_name_look_the_same(browser: Browser) -> None:
+    """Whether an account exists cannot be told from the answer to a failed login."""
+    wrong = await browser.sign_in("ada", "not the password")
+    unknown = await browser.sign_in("eve", "not the password")
+    assert wrong.code == unknown.code == 422
+    assert WRONG in wrong.body.decode()
+
+    def same(page: bytes) -> str:
+        """The page without the name that was typed in and what is new in each answer."""
+        text = re.sub(r'value="(ada|eve|2\|[^"]*)"', "", page.decode())
+        return re.sub(r'<span class="code">[0-9a-f]{32}</span>', "", text)
+
+    assert same(wrong.body) == same(unknown.body)
+    assert await browser.user() is None
+
+
+async def test_guessing_is_stopped(site: Site) -> None:
+    """After too many failures even the right password has to wait, and the page says how long."""
+    browser = site.browser(X_Real_IP="192.0.2.1")
+    for _ in range(PER_NAME):
+        assert (await browser.sign_in("ada", "wrong")).code == 422
+    for anybody in (browser, site.browser(X_Real_IP="198.51.100.1")):
+        response = await anybody.sign_in("ada")
+        assert response.code == 429
+        assert 0 < int(response.headers["Retry-After"]) <= 15 * 60
+        assert "Try again in 15 minutes" in response.body.decode()
+        assert await anybody.user() is None
+    assert (await browser.sign_in("bob")).code == 303
+
+
+async def test_the_password_is_not_shown_again(browser: Browser) -> None:
+    """After a failed login the form keeps the name and the way to go on, not the password."""
+    form = {"name": '"><b>ada', "password": "not the password", "next": "/account"}
+    page = (await browser.post("/login", form)).body.decode()
+    assert 'value="&quot;&gt;&lt;b&gt;ada"' in page
+    assert 'name="next" value="/account"' in page
+    assert "not the password" not in page
+
+
+async def test_every_form_carries_the_token(browser: Browser) -> None:
+    """The token that a form must send back stands in the form itself."""
+    page = (await browser.get("/login")).body.decode()
+    token = re.search(r'name="_xsrf" value="([^"]+)"', page)
+    assert token is not None
+    form = {"name": "ada", "password": PASSWORD, "_xsrf": html.unescape(token[1])}
+    assert (await browser.request("POST", "/login", form)).code == 303
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout", "/account", "/account/sessions"])
+async def test_a_form_without_the_token_is_refused(browser: Browser, path: str) -> None:
+    """Nothing is done for a request that a foreign page could have made."""
+    await browser.sign_in()
+    form = {"name": "ada", "password": PASSWORD}
+    assert (await browser.request("POST", path, form)).code == 403
+    assert (await browser.request("POST", path, {**form, "_xsrf": "made up"})).code == 403
+    assert await browser.user() == "ada"
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 303),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({}, 303),
+    ],
+    ids=str,
+)
+async def test_a_form_on_another_site_is_refused(
+    browser: Browser, headers: dict[str, str], code: int
+) -> None:
+    """What a browser says about where a form stood is heeded, even if the token is right."""
+    form = {"name": "ada", "password": PASSWORD}
+    assert (await browser.post("/login", form, headers)).code == code
+
+
+async def test_each_login_starts_a_new_session(browser: Browser) -> None:
+    """No session outlives a login: the cookie is another one each time."""
+    cookies = set()
+    for _ in range(3):
+        await browser.sign_in()
+        cookies.add(browser.cookies[browser.session_cookie])
+    assert len(cookies) == 3
+
+
+async def test_a_session_planted_before_the_login_is_worthless(site: Site) -> None:
+    """Whoever plants their own cookie in a browser does not become its user."""
+    eve, victim = site.browser(), site.browser()
+    await eve.sign_in("bob")
+    planted = eve.cookies[eve.session_cookie]
+    victim.cookies[victim.session_cookie] = planted
+    await victim.sign_in("ada")
+    assert await victim.user() == "ada"
+    assert victim.cookies[victim.session_cookie] != planted
+    assert await eve.user() == "bob"
+
+
+async def test_a_made_up_session_is_nobody(site: Site) -> None:
+    """A cookie that the service did not sign is worth nothing, and is no reason to fail."""
+    browser = site.browser()
+    await browser.sign_in()
+    signed = browser.cookies[browser.session_cookie]
+    flipped = signed[:-2] + ("0" if signed[-2] != "0" else "1") + signed[-1]
+    for made_up in ("x", "a|b|c", "1|2|3|4", "2|1:0|", flipped, signed[:-9], "\u00ff", "x" * 4000):
+        browser.cookies[browser.session_cookie] = made_up
+        response = await browser.get("/account")
+        assert response.code == 302, f"{made_up!r}: {response.code}"
+
+
+async def test_signing_out_ends_the_session_itself(site: Site) -> None:
+    """A copy of the cookie, taken before, is worthless after signing out."""
+    browser, thief = site.browser(), site.browser()
+    await browser.sign_in()
+    thief.cookies.update(browser.cookies)
+    assert await thief.user() == "ada"
+    await browser.post("/logout")
+    assert await thief.user() is None
+
+
+async def test_signing_out_twice_is_no_error(browser: Browser) -> None:
+    """The button in a second tab works too, though the first one has signed out already."""
+    await browser.sign_in()
+    for _ in range(2):
+        assert (await browser.post("/logout")).headers["Location"] == "/"
+
+
+@pytest.mark.parametrize(
+    ("headers", "prefix", "secure"),
+    [({}, "", False), ({"X_Forwarded_Proto": "https"}, "__Host-", True)],
+    ids=["http", "https"],
+)
+async def test_cookies_are_bound_as_tightly_as_they_can_be(
+    site: Site, headers: dict[str, str], prefix: str, *, secure: bool
+) -> None:
+    """No script reads a cookie, no other site sends it, and over https it never leaves https."""
+    browser = site.browser(**headers)
+    xsrf = cookies_of(await browser.get("/login"))
+    session = cookies_of(await browser.sign_in())
+    assert list(session) == [f"{prefix}session"]
+    assert list(xsrf) == [browser.xsrf_cookie]
+    for cookie in (*xsrf.values(), *session.values()):
+        assert cookie["httponly"] is True
+        assert cookie["samesite"] == "Lax"
+        assert cookie["path"] == "/"
+        assert cookie["domain"] == ""
+        assert cookie["expires"]
+        assert (cookie["secure"] is True) == secure
+    gone = cookies_of(await browser.post("/logout"))[f"{prefix}session"]
+    assert gone.value == ""
+    assert (gone["secure"] is True) == secure
+
+
+async def test_a_cookie_of_http_is_no_cookie_of_https(site: Site) -> None:
+    """What somebody could have written into the plain connection is not believed over https."""
+    plain, safe = site.browser(), site.browser(X_Forwarded_Proto="https")
+    await plain.sign_in()
+    safe.cookies.update(plain.cookies)
+    assert await safe.user() is None
+
+
+async def test_the_scheme_is_believed_only_from_the_balancer(
+    open_site: Callable[..., Site],
+) -> None:
+    """Without a balancer in front, nobody's word on the scheme or the address is taken."""
+    site = open_site(behind_proxy=False)
+    browser = site.browser(X_Forwarded_Proto="https")
+    assert list(cookies_of(await browser.get("/login"))) == ["_xsrf"]
+
+
+@pytest.mark.parametrize(("target", "expected"), WHERE)
+def test_only_a_path_on_this_site_is_a_place_to_go(target: str, expected: str) -> None:
+    """What a browser could take for another site, or for no address at all, is the home page."""
+    assert safe_next(target) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("/account?a=1&b=%2F#here", "/account?a=1&b=%2F#here"),
+        ("/\u00e9t\u00e9", "/\u00e9t\u00e9"),
+        ("//evil.example", "/"),
+        ("/\t/evil.example", "/"),
+        ("/\r\nLocation: https://evil.example", "/"),
+        ("/\\evil.example", "/"),
+    ],
+)
+async def test_a_login_never_leads_off_the_site(
+    browser: Browser, target: str, expected: str
+) -> None:
+    """`next` is honoured within the site, in the form and in the address; all else leads home."""
+    asked = f"/login?{urlencode({'next': target})}"
+    page = (await browser.get(asked)).body.decode()
+    assert f'name="next" value="{html.escape(expected)}"' in page
+    form = {"name": "ada", "password": PASSWORD, "next": target}
+    for response in (await browser.post("/login", form), await browser.get(asked)):
+        assert response.code in (302, 303)
+        # Headers arrive as bytes; Tornado shows them as Latin-1.
+        assert response.headers["Location"].encode("latin-1").decode() == expected
+
+
+async def test_a_page_for_users_comes_back_after_the_login(browser: Browser) -> None:
+    """Whoever asks for a page that needs a login is sent to sign in, and then to that page."""
+    response = await browser.get("/account?from=mail")
+    assert response.code == 302
+    assert response.headers["Location"] == "/login?next=%2Faccount%3Ffrom%3Dmail"
+
+
+@pytest.mark.parametrize(
+    ("secret", "known"),
+    [
+        ("2:for-tests-only-next-9876543210-zyxwvutsrqponm,{old}", True),
+        ("{old},2:for-tests-only-next-9876543210-zyxwvutsrqponm", True),
+        ("2:for-tests-only-next-9876543210-zyxwvutsrqponm", False),
+        ("1:for-tests-only-next-9876543210-zyxwvutsrqponm", False),
+    ],
+    ids=["signs with new", "accepts new", "dropped old", "replaced old"],
+)
+async def test_a_secret_is_replaced_without_signing_anybody_out(
+    open_site: Callable[..., Site], secret: str, *, known: bool
+) -> None:
+    """A cookie signed with any secret still listed is good; with one that is not, worthless."""
+    before = open_site()
+    browser = before.browser()
+    await browser.sign_in()
+    old = before.settings.cookie_secret.get_secret_value()
+    after = open_site(cookie_secret=secret.format(old=old))
+    browser.url = after.url
+    assert await browser.user() == ("ada" if known else None)
+
+
+async def test_a_cookie_is_signed_again_while_the_secret_is_replaced(
+    open_site: Callable[..., Site],
+) -> None:
+    """Whoever comes by while both secrets are accepted stays signed in when the old one is gone."""
+    before = open_site()
+    browser = before.browser()
+    await browser.sign_in()
+    new = "2:for-tests-only-next-9876543210-zyxwvutsrqponm"
+    old = before.settings.cookie_secret.get_secret_value()
+    for secret in (f"{old},{new}", f"{new},{old}", new):
+        browser.url = open_site(cookie_secret=secret).url
+        assert await browser.user() == "ada"
+
+
+async def test_the_first_secret_signs(open_site: Callable[..., Site]) -> None:
+    """Of several secrets the first one signs, so that the others can be dropped some day."""
+    new = "2:for-tests-only-next-9876543210-zyxwvutsrqponm"
+    browser = open_site(cookie_secret=f"{new},1:for-tests-only-0123456789-abcdefghijkl").browser()
+    await browser.sign_in()
+    browser.url = open_site(cookie_secret=new).url
+    assert await browser.user() == "ada"

@@ -1,0 +1,77 @@
+"""What machines ask."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from << cookiecutter.__package_name >>.handlers import probes
+from << cookiecutter.__package_name >>.migrations import migrate
+
+from ..browser import Browser
+from ..running import Site
+
+
+async def test_alive_asks_nothing_of_anybody(open_site: Callable[..., Site]) -> None:
+    """A process is alive though its database is away: restarting it would mend nothing."""
+    browser = open_site(database_url="sqlite+aiosqlite:///nowhere/file").browser()
+    response = await browser.get("/healthz")
+    assert response.code == 200
+    assert json.loads(response.body) == {"status": "alive"}
+
+
+async def test_ready_names_the_release(open_site: Callable[..., Site]) -> None:
+    """A process that may get requests says so, and which release it is."""
+    response = await open_site(release="2025.1+abc").browser().get("/readyz")
+    assert response.code == 200
+    assert json.loads(response.body) == {"status": "ready", "release": "2025.1+abc"}
+
+
+async def test_a_draining_process_is_not_ready(site: Site, browser: Browser) -> None:
+    """While it drains, a process answers, and says that it wants no more."""
+    site.app.draining = True
+    response = await browser.get("/readyz")
+    assert response.code == 503
+    assert json.loads(response.body)["status"] == "draining"
+    assert (await browser.get("/")).code == 200
+
+
+async def test_ready_follows_the_database(folder: Path, open_site: Callable[..., Site]) -> None:
+    """Not ready while the database is away or without tables, with the reason; then ready again."""
+    url = "sqlite+aiosqlite:///later/file"
+    browser = open_site(database_url=url).browser()
+
+    async def status() -> tuple[int, str]:
+        response = await browser.get("/readyz")
+        return response.code, json.loads(response.body)["status"]
+
+    code, reason = await status()
+    assert code == 503
+    assert reason == "the database cannot be used: unable to open database file"
+    (folder / "later").mkdir()
+    code, reason = await status()
+    assert code == 503
+    assert reason == "the database cannot be used: no such table: alembic_version"
+    await migrate(url)
+    assert await status() == (200, "ready")
+
+
+async def test_a_damaged_database_is_a_reason_too(
+    folder: Path, open_site: Callable[..., Site]
+) -> None:
+    """Not ready, with the reason, when the file is no database at all."""
+    (folder / "damaged").write_bytes(b"this is no database" * 1000)
+    response = await open_site(database_url="sqlite+aiosqlite:///damaged").browser().get("/readyz")
+    assert response.code == 503
+    assert "file is not a database" in json.loads(response.body)["status"]
+
+
+async def test_a_database_that_does_not_answer_is_not_waited_for(
+    site: Site, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The balancer gets its answer in time, though the database gives none."""
+    monkeypatch.setattr(probes, "DATABASE_SECONDS", 0)
+    response = await browser.get("/readyz")
+    assert response.code == 503
+    assert json.loads(response.body)["status"] == "the database does not answer within 0 s"

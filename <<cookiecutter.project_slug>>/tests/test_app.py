@@ -1,0 +1,63 @@
+"""The application: what the settings make of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tornado.web import RequestHandler
+
+import << cookiecutter.__package_name >> as service
+from << cookiecutter.__package_name >>.handlers.base import Uniform
+from << cookiecutter.__package_name >>.routes import QUIET_ROUTES, ROUTES
+
+from .running import Site
+
+STATIC = Path(service.__file__).resolve().parent / "static"
+
+
+async def test_the_settings_reach_tornado(open_site: Callable[..., Site]) -> None:
+    """What Tornado knows as settings is set, and comes from ours where it is a choice."""
+    site = open_site(
+        debug=True,
+        autoreload=False,
+        compiled_template_cache=True,
+        static_hash_cache=True,
+        serve_traceback=False,
+    )
+    known = site.app.settings
+    assert known["cookie_secret"] == site.settings.cookie_keys
+    assert known["key_version"] == 1
+    assert known["login_url"] == "/login"
+    assert known["xsrf_cookies"] is True
+    assert known["cross_origin_protection"] is True
+    assert known["static_path"] == str(STATIC)
+    flags = {name: known[name] for name in site.settings.debug_flags}
+    assert flags == site.settings.debug_flags
+    assert known["websocket_ping_timeout"] <= known["websocket_ping_interval"]
+
+
+def test_every_route_has_a_name_and_the_common_base() -> None:
+    """A page can be linked to by name, and has the headers and errors of all others."""
+    names = [rule.name for rule in ROUTES]
+    assert len({*names, None}) == len(names) + 1
+    for rule in ROUTES:
+        assert isinstance(rule.target, type)
+        assert issubclass(rule.target, Uniform), rule.name
+        assert issubclass(rule.target, RequestHandler)
+
+
+@pytest.mark.parametrize("route", sorted(QUIET_ROUTES))
+def test_what_is_kept_quiet_exists(route: str) -> None:
+    """The addresses that are not logged are those of the table."""
+    assert route in {rule.regex.pattern.rstrip("$") for rule in ROUTES}
+
+
+async def test_two_sites_share_nothing_but_the_database(open_site: Callable[..., Site]) -> None:
+    """Putting an application together twice gives two that do not disturb each other."""
+    one, two = open_site(release="1"), open_site(release="2")
+    browser = one.browser()
+    await browser.sign_in()
+    one.app.draining = True
+    browser.url = two.url
+    assert (await browser.get("/readyz")).code == 200
+    assert await browser.user() == "ada"

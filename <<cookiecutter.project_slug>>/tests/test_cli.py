@@ -1,0 +1,261 @@
+"""The command line."""
+
+import asyncio
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from << cookiecutter.__package_name >> import COMMAND, cli
+from << cookiecutter.__package_name >>.accounts import Accounts
+from << cookiecutter.__package_name >>.checks import Finding, Severity
+from << cookiecutter.__package_name >>.database import Database
+from << cookiecutter.__package_name >>.migrations import check_migrations
+from << cookiecutter.__package_name >>.settings import Settings, env_example, load_settings, parse_cookie_secret
+
+from .browser import BETTER, PASSWORD
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, dict[str, object]]]:
+    """What the command line would have served, instead of serving it."""
+    served: list[tuple[Settings, dict[str, object]]] = []
+    monkeypatch.setattr(cli, "serve", lambda settings, **how: served.append((settings, how)))
+    monkeypatch.setattr(cli, "configure_logs", lambda *_, **__: None)
+    return served
+
+
+@pytest.fixture
+def type_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """type_in("..."): what stands on the standard input of the next command."""
+    return lambda text: monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+
+def can_sign_in(name: str, password: str) -> bool:
+    async def sign_in() -> str | None:
+        database = Database(load_settings().database_url)
+        accounts = Accounts(database)
+        try:
+            return await accounts.sign_in(name, password, address="", user_agent="")
+        finally:
+            accounts.close()
+            await database.close()
+
+    return asyncio.run(sign_in()) is not None
+
+
+def exit_code(*arguments: str) -> int | str | None:
+    try:
+        cli.run(arguments)
+    except SystemExit as ended:
+        return ended.code
+    return 0
+
+
+def test_serve_is_the_default(
+    folder: Path, served: list[tuple[Settings, dict[str, object]]]
+) -> None:
+    """Without the name of a command the service is served, with or without options."""
+    for arguments in ([], ["serve"], ["--port", "1234"], ["serve", "--port", "1234"]):
+        cli.run(arguments)
+    assert [settings.port for settings, _ in served] == [8888, 8888, 1234, 1234]
+    assert all(how == {"reuse_port": False, "processes": None} for _, how in served)
+
+
+def test_the_options_of_serve_reach_the_server(
+    folder: Path, served: list[tuple[Settings, dict[str, object]]]
+) -> None:
+    """Host, port, debug mode and the way to run processes can be given on the command line."""
+    cli.run(["--host", "::1", "--port", "1234", "--debug", "--reuse-port", "--fork", "3"])
+    ((settings, how),) = served
+    assert (settings.host, settings.port, settings.debug) == ("::1", 1234, True)
+    assert how == {"reuse_port": True, "processes": 3}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["serve"], ["migrate"], ["user", "add", "eve", "--password-stdin"]], ids=str
+)
+def test_wrong_settings_are_told_instead_of_a_traceback(
+    nowhere: Path, arguments: list[str], type_in: Callable[[str], None]
+) -> None:
+    """Every command that needs the settings ends with what is wrong in them."""
+    type_in(PASSWORD)
+    with pytest.raises(SystemExit, match="COOKIE_SECRET: it has no value"):
+        cli.run(arguments)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["user", "--help"]])
+def test_help_is_given(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Help needs no settings, and no name or description can break it."""
+    with pytest.raises(SystemExit) as ended:
+        cli.run(arguments)
+    assert ended.value.code == 0
+    assert COMMAND in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["user"], ["user", "add"]])
+def test_what_it_does_not_know_it_refuses(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command or an option that does not exist ends with the usage."""
+    with pytest.raises(SystemExit) as ended:
+        cli.run(arguments)
+    assert ended.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_migrate_makes_the_database(nowhere: Path, folder: Path) -> None:
+    """One command leads from nothing to a database that fits the code."""
+    database = Path(load_settings().database_url.partition("///")[2])
+    database.unlink()
+    database.parent.rmdir()
+    cli.run(["migrate"])
+    assert database.is_file()
+    asyncio.run(check_migrations(load_settings().database_url))
+
+
+def test_an_account_is_made_with_a_password_from_standard_input(
+    folder: Path, cheap: None, type_in: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`user add` makes an account, and never shows the password."""
+    type_in(f"{BETTER}\nanother line\n")
+    cli.run(["user", "add", "eve", "--password-stdin"])
+    assert capsys.readouterr().out == "Made the account eve.\n"
+    assert can_sign_in("eve", BETTER)
+
+
+def test_an_account_is_made_with_a_password_typed_twice(
+    folder: Path, cheap: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever mistypes the password is told, and no account is made."""
+    typed = iter([PASSWORD, BETTER, PASSWORD, PASSWORD])
+    monkeypatch.setattr("getpass.getpass", lambda _: next(typed))
+    with pytest.raises(SystemExit, match="The two passwords differ"):
+        cli.run(["user", "add", "eve"])
+    assert not can_sign_in("eve", PASSWORD)
+    cli.run(["user", "add", "eve"])
+    assert can_sign_in("eve", PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "reason"),
+    [
+        ("Eve!", PASSWORD, "A name has 1 to 64 characters"),
+        ("eve", "short", "A password has 12 to 1024 characters"),
+        ("eve", "passwordpassword", "Take several words"),
+        ("ada", PASSWORD, "There is an account named ada already"),
+    ],
+)
+def test_an_account_against_the_rules_is_refused(
+    folder: Path,
+    cheap: None,
+    type_in: Callable[[str], None],
+    name: str,
+    password: str,
+    reason: str,
+) -> None:
+    """Bad names, short passwords and duplicates end with the rule that they break."""
+    type_in(f"{password}\n")
+    with pytest.raises(SystemExit, match=reason):
+        cli.run(["user", "add", name, "--password-stdin"])
+
+
+def test_a_database_without_tables_is_told_with_the_remedy(
+    nowhere: Path, folder: Path, cheap: None, type_in: Callable[[str], None]
+) -> None:
+    """Whoever forgot to migrate is told to."""
+    type_in(PASSWORD)
+    (folder / "var").rename(folder / "elsewhere")
+    (folder / "var").mkdir()
+    with pytest.raises(SystemExit, match=f"no such table(.|\n)*{COMMAND} migrate"):
+        cli.run(["user", "add", "eve", "--password-stdin"])
+
+
+def test_a_new_secret_is_a_good_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """What `secret new` prints can be put into COOKIE_SECRET, and is another one each time."""
+    printed = set()
+    for _ in range(3):
+        cli.run(["secret", "new"])
+        printed.add(capsys.readouterr().out.strip())
+    assert len(printed) == 3
+    for secret in printed:
+        assert list(parse_cookie_secret(secret)) == [int(f"{date.today():%Y%m%d}")]
+
+
+def test_the_secret_in_the_folder_is_rotated(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`secret rotate` takes a step each time; what is too early can be forced."""
+    for step in ("Step 1 of 3", "Step 2 of 3"):
+        cli.run(["secret", "rotate"])
+        assert capsys.readouterr().out.startswith(step)
+    with pytest.raises(SystemExit, match="--drop-now"):
+        cli.run(["secret", "rotate"])
+    cli.run(["secret", "rotate", "--drop-now"])
+    assert len(load_settings().cookie_keys) == 1
+
+
+def test_a_secret_that_comes_from_elsewhere_is_rotated_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the environment has the secret, changing `.env` would change nothing."""
+    before = (folder / ".env").read_text()
+    monkeypatch.setenv("COOKIE_SECRET", "1:x")
+    with pytest.raises(SystemExit, match="COOKIE_SECRET is set in the environment"):
+        cli.run(["secret", "rotate"])
+    assert (folder / ".env").read_text() == before
+
+
+ERROR = Finding("X001", Severity.ERROR, "It is broken.", "Mend it.")
+WARNING = Finding("X002", Severity.WARNING, "It is old.", "Replace it.")
+
+
+@pytest.mark.parametrize(
+    ("findings", "code", "shown"),
+    [
+        ([], 0, "Nothing found.\n"),
+        ([WARNING], 0, "WARNING X002: It is old.\n    Replace it.\n"),
+        ([ERROR, WARNING], 1, f"{ERROR}\n{WARNING}\n"),
+    ],
+    ids=["nothing", "warning", "error"],
+)
+def test_a_check_tells_what_it_found(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    findings: list[Finding],
+    code: int,
+    shown: str,
+) -> None:
+    """`check` ends with 1 when there is an error; warnings are only told."""
+    monkeypatch.setattr(cli, "check_local", lambda: findings)
+    assert exit_code("check") == code
+    assert capsys.readouterr().out == shown
+    assert exit_code("check", "--json") == code
+    assert json.loads(capsys.readouterr().out) == [asdict(finding) for finding in findings]
+
+
+def test_a_site_is_checked_from_outside(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --url the site at that address is checked, which needs no settings."""
+
+    async def check_site(url: str) -> list[Finding]:
+        assert url == "https://example.com"
+        return [ERROR]
+
+    monkeypatch.setattr(cli, "check_site", check_site)
+    assert exit_code("check", "--url", "https://example.com") == 1
+    assert "X001" in capsys.readouterr().out
+    monkeypatch.undo()
+    with pytest.raises(SystemExit, match="is no address of a site"):
+        cli.run(["check", "--url", "nonsense"])
+
+
+def test_the_settings_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`settings` needs no settings, and prints what stands in `.env.example`."""
+    cli.run(["settings"])
+    assert capsys.readouterr().out == env_example()

@@ -1,0 +1,89 @@
+"""What the live panel is told, and when it is sent away."""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from << cookiecutter.__package_name >>.live import SERVICE_RESTART, SIGNED_OUT
+
+from .browser import Browser
+from .running import Site
+from .waiting import until
+
+
+@pytest.fixture
+async def ticking(site: Site) -> AsyncIterator[Callable[[], None]]:
+    """ticking(): from now on the panels are told how the process is doing."""
+    tasks: list[asyncio.Task[None]] = []
+    yield lambda: tasks.append(asyncio.create_task(site.app.live.run()))
+    for task in tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_panel_is_told_how_its_process_is_doing(site: Site, browser: Browser) -> None:
+    """A message names the process and its release, and has the figures of the moment."""
+    await browser.sign_in()
+    site.app.metrics.lag_seconds = 0.0123456
+    async with browser.websocket() as socket:
+        message = json.loads(await socket.read_message() or "")
+    assert message == {
+        "port": site.settings.port,
+        "pid": os.getpid(),
+        "release": site.settings.release,
+        "uptime_seconds": message["uptime_seconds"],
+        "connections": 1,
+        "lag_milliseconds": 12.35,
+    }
+    assert message["uptime_seconds"] >= 0
+
+
+async def test_a_panel_closes_when_its_session_has_ended(
+    site: Site, ticking: Callable[[], None]
+) -> None:
+    """Who is signed out elsewhere is soon told so here; everybody else stays connected."""
+    here, there = site.browser(), site.browser()
+    await here.sign_in("ada")
+    await there.sign_in("bob")
+    async with here.websocket() as closing, there.websocket() as staying:
+        here_again = site.browser()
+        here_again.cookies.update(here.cookies)
+        await here_again.post("/logout")
+        ticking()
+        while await closing.read_message() is not None:
+            pass
+        assert closing.close_code == SIGNED_OUT
+        assert await staying.read_message() is not None
+
+
+async def test_a_database_that_is_away_signs_nobody_out(
+    site: Site, browser: Browser, ticking: Callable[[], None], folder: Path
+) -> None:
+    """As long as nobody can tell whether a session has ended, its panel goes on."""
+    await browser.sign_in()
+    async with browser.websocket() as socket:
+        await site.app.database.close()
+        (folder / "var").rename(folder / "away")
+        ticking()
+        # The first comes at once, the second just before the sessions are checked.
+        for _ in range(3):
+            assert await socket.read_message() is not None
+
+
+async def test_a_draining_process_sends_its_panels_away(site: Site, browser: Browser) -> None:
+    """Panels that are open, or opened late, are told to try again: another process takes them."""
+    await browser.sign_in()
+    async with browser.websocket() as early:
+        await until(lambda: len(site.app.live) == 1, "the socket to join")
+        site.app.live.close()
+        async with browser.websocket() as late:
+            for socket in (early, late):
+                while await socket.read_message() is not None:
+                    pass
+                assert socket.close_code == SERVICE_RESTART == 1012

@@ -1,0 +1,179 @@
+"""The logs: their form, and what never gets into them."""
+
+import asyncio
+import json
+import logging
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+
+import pytest
+from sqlalchemy import text
+
+import << cookiecutter.__package_name >> as service
+from << cookiecutter.__package_name >>.handlers.base import Page
+from << cookiecutter.__package_name >>.logs import JsonFormatter
+
+from .browser import BETTER, PASSWORD
+from .conftest import SECRET
+from .running import Process, Site
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+Start = Callable[..., Awaitable[Process]]
+QUERY = "token=in-the-query-string"
+
+
+class Fails(Page):
+    def get(self) -> None:
+        raise RuntimeError("on purpose")
+
+
+def requests_in(lines: list[str]) -> list[dict[str, object]]:
+    entries = [json.loads(line) for line in lines if line.startswith("{")]
+    return [entry for entry in entries if entry["logger"] == "request"]
+
+
+async def test_a_request_is_one_line(site: Site, logs: Callable[[], list[str]]) -> None:
+    """Each request is one JSON object that says what was asked, by whom, and what came of it."""
+    request_id = "f" * 32
+    browser = site.browser(X_Real_IP="192.0.2.9")
+    await browser.get(f"/login?{QUERY}", {"X-Request-Id": request_id})
+    (entry,) = requests_in(logs())
+    assert entry == {
+        "time": entry["time"],
+        "level": "INFO",
+        "logger": "request",
+        "method": "GET",
+        "path": "/login",
+        "status": 200,
+        "milliseconds": entry["milliseconds"],
+        "address": "192.0.2.9",
+        "request_id": request_id,
+    }
+    assert TIME.fullmatch(str(entry["time"]))
+    assert 0 < float(str(entry["milliseconds"])) < 20_000
+
+
+async def test_requests_of_one_moment_are_a_line_each(
+    site: Site, logs: Callable[[], list[str]]
+) -> None:
+    """Lines that are written together are neither mixed nor lost."""
+    browsers = [site.browser() for _ in range(10)]
+    await asyncio.gather(*(browser.get(f"/{n}") for n, browser in enumerate(browsers)))
+    assert sorted(str(entry["path"]) for entry in requests_in(logs())) == [
+        f"/{n}" for n in range(10)
+    ]
+
+
+async def test_the_level_holds_for_requests_too(
+    open_site: Callable[..., Site], logs: Callable[[], list[str]]
+) -> None:
+    """Whoever wants errors only is not told of requests that went well."""
+    site = open_site(log_level="ERROR")
+    browser = site.browser()
+    await browser.get("/")
+    site.app.draining = True
+    await browser.get("/readyz")
+    assert [entry["path"] for entry in requests_in(logs())] == ["/readyz"]
+
+
+async def test_people_get_lines_for_people(
+    open_site: Callable[..., Site], logs: Callable[[], list[str]]
+) -> None:
+    """In debug mode a request is a short line."""
+    await open_site(debug=True, autoreload=False).browser().get("/login")
+    assert any(re.fullmatch(r"GET /login 200 \d+\.\d+ ms", line) for line in logs())
+
+
+async def test_probes_are_silent_until_they_fail(site: Site, logs: Callable[[], list[str]]) -> None:
+    """What machines ask every few seconds is logged only when the answer is bad."""
+    browser = site.browser()
+    for path in ("/healthz", "/readyz", "/metrics"):
+        await browser.get(path)
+    assert requests_in(logs()) == []
+    site.app.draining = True
+    await browser.get("/readyz")
+    (entry,) = requests_in(logs())
+    assert (entry["path"], entry["status"], entry["level"]) == ("/readyz", 503, "ERROR")
+
+
+async def test_what_must_not_be_logged_is_not(site: Site, logs: Callable[[], list[str]]) -> None:
+    """However a request ends, no cookie, password, hash or query string gets into the logs."""
+    site.app.add_handlers(".*", [("/fails", Fails)])
+    browser = site.browser()
+    await browser.sign_in()
+    secrets = [*browser.cookies.values(), PASSWORD, BETTER, SECRET[2:], "$argon2", QUERY]
+    await browser.sign_in("ada", f"{PASSWORD} is wrong")
+    form = {"current_password": PASSWORD, "new_password": BETTER}
+    assert (await browser.post(f"/account?{QUERY}", form)).code == 200
+    async with site.app.database.transaction() as transaction:
+        # The update fails in the middle of the next change.
+        await transaction.execute(
+            text(
+                "CREATE TRIGGER refuse BEFORE UPDATE ON users"
+                " BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            )
+        )
+    form = {"current_password": BETTER, "new_password": PASSWORD}
+    assert (await browser.post(f"/account?{QUERY}", form)).code == 500
+    for method, path in (("GET", "/fails"), ("POST", "/fails"), ("GET", "/nothing")):
+        await browser.request(method, f"{path}?{QUERY}")
+    secrets += browser.cookies.values()
+    browser.cookies[browser.session_cookie] = "made-up|1|2"
+    await browser.get("/account")
+    secrets += browser.cookies.values()
+
+    lines = logs()
+    assert any("on purpose" in line for line in lines), "nothing was logged at all"
+    assert [line for line in lines for secret in secrets if secret in line] == []
+
+
+async def test_not_even_the_finest_level_tells_secrets(start: Start) -> None:
+    """LOG_LEVEL=DEBUG may be verbose, but what it writes can be shown to others."""
+    process = await start(LOG_LEVEL="DEBUG")
+    await process.answers()
+    browser = process.browser
+    await browser.sign_in()
+    form = {"current_password": PASSWORD, "new_password": BETTER}
+    assert (await browser.post(f"/account?{QUERY}", form)).code == 200
+    secrets = [*browser.cookies.values(), PASSWORD, BETTER, SECRET[2:], "$argon2", QUERY]
+    process.send(signal.SIGTERM)
+    await process.end()
+    assert [line for line in process.output for secret in secrets if secret in line] == []
+
+
+def test_a_failure_is_one_line_too() -> None:
+    """A traceback stays in its line, whatever stands in it, so that no line is mistaken."""
+    try:
+        raise ValueError('two\nlines and "quotes"')
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "f", 1, "m %s", ("\n",), sys.exc_info())
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    assert "two\nlines" in json.loads(line)["exception"]
+
+
+def test_anything_can_be_logged() -> None:
+    """Fields that JSON does not know are written as text instead of failing."""
+    record = logging.LogRecord("x", logging.INFO, "f", 1, "\u00e9", (), None)
+    record.fields = {"odd": {1, 2}, "bytes": b"\xff"}
+    entry = json.loads(JsonFormatter().format(record))
+    assert entry["message"] == "\u00e9"
+    assert entry["odd"] == "{1, 2}"
+
+
+@pytest.mark.parametrize(("readable", "expected"), [(False, '{"time": "'), (True, "[I ")])
+def test_logs_go_to_standard_output(expected: str, *, readable: bool) -> None:
+    """The process manager collects what is written there: JSON, or lines for people in debug."""
+    code = (
+        f"import logging; from {service.__name__}.logs import configure_logs;"
+        f" configure_logs('INFO', readable={readable});"
+        " logging.info('here'); logging.debug('hidden')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.startswith(expected)
+    assert done.stdout.count("\n") == 1
+    assert "here" in done.stdout

@@ -1,0 +1,85 @@
+"""The metrics: what is counted, and what never becomes a label."""
+
+import asyncio
+import contextlib
+import time
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from << cookiecutter.__package_name >> import metrics
+from << cookiecutter.__package_name >>.metrics import Metrics
+
+from .browser import Browser
+from .running import Site
+from .waiting import until
+
+
+async def samples(browser: Browser) -> dict[tuple[str, ...], float]:
+    """Return all metrics as (name, label value, ...) and their values."""
+    response = await browser.get("/metrics")
+    assert response.code == 200
+    assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(response.body.decode())
+        for sample in family.samples
+    }
+
+
+async def test_requests_are_counted_by_route(browser: Browser) -> None:
+    """A request counts for its route, its method and its status, and its time is measured."""
+    await browser.sign_in()
+    for path in ("/account", "/account?page=2"):
+        await browser.get(path)
+    found = await samples(browser)
+    assert found["http_requests_total", "GET", "/account", "200"] == 2
+    assert found["http_requests_total", "POST", "/login", "303"] == 1
+    assert found["http_request_duration_seconds_count", "/account"] == 2
+    assert found["http_request_duration_seconds_sum", "/account"] > 0
+
+
+async def test_what_a_client_invents_is_no_label(browser: Browser) -> None:
+    """Unknown addresses, files, queries and methods share their labels: memory stays bounded."""
+    for n in range(5):
+        await browser.get(f"/invented-{n}")
+        await browser.get(f"/?invented-{n}")
+        await browser.get(f"/static/invented-{n}")
+        await browser.request(f"INVENTED{n}", "/")
+    found = await samples(browser)
+    assert not any("invented" in value.lower() for key in found for value in key)
+    assert found["http_requests_total", "GET", "unmatched", "404"] == 10
+    assert found["http_requests_total", "other", "/", "405"] == 5
+
+
+async def test_the_process_describes_itself(site: Site, browser: Browser) -> None:
+    """The metrics name the release, and what is going on at this moment."""
+    site.app.metrics.lag_seconds = 0.25
+    await browser.sign_in()
+    async with browser.websocket():
+        await until(lambda: len(site.app.live) == 1, "the socket to join")
+        found = await samples(browser)
+    assert found["service_info", site.settings.release] == 1
+    assert found["http_requests_in_flight",] == 1, "the request for the metrics themselves"
+    assert found["websocket_connections",] == 1
+    assert found["event_loop_lag_seconds",] == 0.25
+    assert found["process_start_time_seconds",] > 0
+
+
+async def test_two_applications_in_a_process_count_apart() -> None:
+    """Nothing is counted in global state."""
+    Metrics("1")
+    assert b'release="2"' in Metrics("2").text()
+
+
+async def test_the_lag_is_how_late_the_loop_comes_back() -> None:
+    """A loop that is held up shows it in the metrics."""
+    held = metrics.LAG_INTERVAL_SECONDS + 0.2
+    measured = Metrics("1")
+    task = asyncio.create_task(measured.measure_lag())
+    await asyncio.sleep(0)
+    time.sleep(held)  # noqa: ASYNC251 - holding up the loop is the point
+    await until(lambda: measured.lag_seconds > 0, "the lag to be measured")
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert measured.lag_seconds >= 0.2

@@ -1,0 +1,49 @@
+"""The migrations: they lead to the tables in the code, from wherever one starts."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from alembic.util import CommandError
+from sqlalchemy import text
+
+from << cookiecutter.__package_name >> import migrations
+from << cookiecutter.__package_name >>.database import Database
+from << cookiecutter.__package_name >>.settings import load_settings
+
+URL = "sqlite+aiosqlite:///new/file.sqlite3"
+
+
+async def test_the_migrations_make_the_tables_of_the_code(nowhere: Path) -> None:
+    """A new database has exactly the tables that the code describes; doing it twice is harmless."""
+    for _ in range(2):
+        await migrations.migrate(URL)
+    await migrations.check_migrations(URL)
+
+
+async def test_a_difference_is_noticed_and_a_migration_for_it_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where tables and code differ the check says so, and `migrate --new` mends it."""
+    copy = folder / "migrations"
+    shutil.copytree(Path(migrations.__file__).parent, copy)
+    monkeypatch.setattr(migrations, "__file__", str(copy / "__init__.py"))
+    url = load_settings().database_url
+    database = Database(url)
+    async with database.transaction() as transaction:
+        await transaction.execute(text("DROP INDEX ix_sessions_user_id"))
+    await database.close()
+
+    with pytest.raises(CommandError):
+        await migrations.check_migrations(url)
+    await migrations.write_migration(url, "Find the sessions of a user")
+    (written,) = copy.glob("versions/*_find_the_sessions_of_a_user.py")
+    assert written.read_text().startswith('"""Find the sessions of a user."""\n')
+    await migrations.migrate(url)
+    await migrations.check_migrations(url)
+
+
+async def test_an_old_database_is_not_taken_for_a_new_one(nowhere: Path) -> None:
+    """A database that lacks migrations fails the check, and so a deploy that forgot them."""
+    with pytest.raises(CommandError):
+        await migrations.check_migrations("sqlite+aiosqlite:///empty.sqlite3")

@@ -1,0 +1,365 @@
+"""The life of a process: how it starts, what signals do to it, and what clients notice."""
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import signal
+import socket
+import sqlite3
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tornado.httpclient import HTTPResponse
+from tornado.simple_httpclient import HTTPStreamClosedError
+
+import << cookiecutter.__package_name >> as service
+from << cookiecutter.__package_name >> import server
+from << cookiecutter.__package_name >>.handlers.base import Page
+from << cookiecutter.__package_name >>.live import SERVICE_RESTART
+from << cookiecutter.__package_name >>.settings import load_settings
+
+from .browser import PASSWORD
+from .running import Process, Site, free_port
+from .waiting import until
+
+Start = Callable[..., Awaitable[Process]]
+Drain = Callable[..., asyncio.Task[None]]
+CREDENTIALS = {"name": "ada", "password": PASSWORD}
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@contextlib.contextmanager
+def locked_database(folder: Path) -> Iterator[None]:
+    """Hold the database: a login, which writes, has to wait until the end of this block."""
+    file = folder / "var" / f"{service.__name__}.sqlite3"
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+async def in_flight(process: Process) -> asyncio.Task[HTTPResponse]:
+    """Send a login that has to wait, and return when the process is busy with it."""
+    await process.browser.get("/login")
+    login = asyncio.create_task(process.browser.post("/login", CREDENTIALS))
+
+    async def busy() -> bool:
+        metrics = await process.browser.get("/metrics")
+        return b"http_requests_in_flight 2.0" in metrics.body
+
+    await until(busy, "the login to be in flight")
+    return login
+
+
+async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", port)
+
+
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
+    """Ask over an open connection and return the head of the answer, in lower case."""
+    writer.write(GET)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+    await reader.readuntil(b"}")
+    return head.decode().lower()
+
+
+# --- Starting ---
+
+
+async def test_a_taken_port_is_one_line_and_an_exit_code(start: Start) -> None:
+    """The process manager sees a failure, and the operator the reason and nothing else."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = await start(PORT=str(taken.getsockname()[1]))
+        assert await process.end() == 1
+    (line,) = process.output
+    assert "another program listens there" in line
+
+
+async def test_wrong_settings_are_told_and_nothing_starts(start: Start) -> None:
+    """The first start on a new machine tells all that is wrong, at once and without values."""
+    process = await start(COOKIE_SECRET="changeme", DRAIN_SECONDS="soon")
+    assert await process.end() == 1
+    first, *problems = process.output
+    assert first.startswith("The settings are wrong")
+    assert [line.partition(":")[0].strip() for line in problems] == [
+        "COOKIE_SECRET",
+        "DRAIN_SECONDS",
+    ]
+    assert "changeme" not in "".join(process.output)
+    assert "soon" not in "".join(process.output)
+
+
+@pytest.mark.parametrize("flag", ["debug", "autoreload"])
+def test_debug_mode_does_not_go_with_fork(folder: Path, flag: str) -> None:
+    """Autoreload in forked children is refused, with the reason, before a port is opened."""
+    with pytest.raises(server.ServerError, match="--fork does not go with debug mode"):
+        server.serve(load_settings(**{flag: True}), processes=2)
+
+
+def test_a_system_that_cannot_fork_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no fork, several processes with a port each are suggested."""
+    monkeypatch.delattr("os.fork")
+    with pytest.raises(server.ServerError, match=r"cannot fork.*--port"):
+        server.serve(load_settings(), processes=2)
+
+
+def test_a_system_that_cannot_share_a_port_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a port cannot be shared, several processes with a port each are suggested."""
+    monkeypatch.delattr("socket.SO_REUSEPORT")
+    with pytest.raises(server.ServerError, match=r"cannot share a port.*--port"):
+        server.bind(load_settings(port=free_port()), reuse_port=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EADDRINUSE, ""), "another program listens there. .* take another port"),
+        (OSError(errno.EACCES, ""), "that takes more rights. Take a port from 1024 upwards"),
+        (OSError(errno.EADDRNOTAVAIL, "Not here"), "Not here. Check --host and --port"),
+        (socket.gaierror(socket.EAI_NONAME, "Unknown"), "Unknown. Check --host and --port"),
+    ],
+    ids=["taken", "privileged", "elsewhere", "unknown"],
+)
+def test_a_port_that_cannot_be_had_is_told_with_the_way_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str
+) -> None:
+    """Whatever the reason, the message names port, host and what to change."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(server, "bind_sockets", refuse)
+    with pytest.raises(server.ServerError, match=rf"^Cannot listen on port 80 on h: {reason}"):
+        server.bind(load_settings(host="h", port=80))
+
+
+async def test_requests_have_limits(start: Start) -> None:
+    """Too large a head or body is refused before it is read, and the process goes on serving."""
+    process = await start()
+    await process.answers()
+
+    async def answer(*lines: str) -> bytes:
+        reader, writer = await connect(process.port)
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        try:
+            return await asyncio.wait_for(reader.read(), 20)
+        except ConnectionError:
+            return b""
+        finally:
+            writer.close()
+
+    large = f"Content-Length: {server.MAX_BODY_BYTES + 1}"
+    assert (await answer("POST /login HTTP/1.1", "Host: x", large)).startswith(b"HTTP/1.1 400 ")
+    # Tornado closes without a word; the balancer answers 400 and does not pass it on.
+    assert await answer("GET / HTTP/1.1", "Host: x", "X: " + "x" * server.MAX_HEADER_BYTES) == b""
+    assert (await process.browser.get("/healthz")).code == 200
+
+
+# --- Stopping ---
+
+
+async def test_sigterm_finishes_what_was_begun(folder: Path, start: Start) -> None:
+    """A request in flight is answered, an idle connection once more, and then the process ends."""
+    process = await start()
+    await process.answers()
+    idle = await connect(process.port)
+    assert "connection: close" not in await ask(*idle)
+    with locked_database(folder):
+        login = await in_flight(process)
+        process.send(signal.SIGTERM)
+        await process.says("Draining")
+        await process.refuses()
+        assert "connection: close" in await ask(*idle)
+        assert not login.done()
+    assert (await login).code == 303
+    assert await process.end() == 0
+    idle[1].close()
+
+
+async def test_a_second_signal_ends_at_once(folder: Path, start: Start) -> None:
+    """Whoever does not want to wait for the drain sends the signal again."""
+    process = await start(UNREADY_SECONDS="600")
+    await process.answers()
+    process.send(signal.SIGTERM)
+    await process.answers("/readyz", 503)
+    assert json.loads((await process.browser.get("/readyz")).body)["status"] == "draining"
+    process.send(signal.SIGTERM)
+    assert await process.end() == -signal.SIGTERM
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can empty the queue without loss")
+async def test_connections_that_wait_in_the_queue_are_answered(start: Start) -> None:
+    """SIGTERM loses no connection that the kernel has made and the process not yet accepted."""
+    process = await start()
+    await process.answers()
+    process.send(signal.SIGSTOP)
+    # More than Tornado accepts in one go.
+    waiting = [await connect(process.port) for _ in range(300)]
+    for _, writer in waiting:
+        writer.write(GET)
+    process.send(signal.SIGTERM)
+    process.send(signal.SIGCONT)
+    answers = [await reader.readline() for reader, _ in waiting]
+    assert set(answers) == {b"HTTP/1.1 200 OK\r\n"}
+    for _, writer in waiting:
+        writer.close()
+    assert await process.end() == 0
+
+
+# --- Several processes ---
+
+
+async def test_forked_processes_share_the_port_and_stop_together(start: Start) -> None:
+    """SIGTERM to the parent drains all children; it ends, with 0, after the last of them."""
+    process = await start("--fork", "2")
+    await process.says("Serving", times=2)
+    await process.answers()
+    process.send(signal.SIGTERM)
+    assert await process.end() == 0
+    assert sum("Stopped" in line for line in process.output) == 2
+
+
+async def test_forked_processes_do_not_outlive_their_parent(start: Start) -> None:
+    """When the parent is killed, the children drain and end too: nobody holds the port."""
+    process = await start("--fork", "2")
+    await process.says("Serving", times=2)
+    process.send(signal.SIGKILL)
+    assert await process.end() == -signal.SIGKILL
+    assert sum("Stopped" in line for line in process.output) == 2
+
+
+async def test_a_forked_process_that_dies_is_replaced(start: Start) -> None:
+    """The parent starts another child for one that crashed."""
+    process = await start("--fork", "1")
+    await process.answers()
+    await process.browser.sign_in()
+    async with process.browser.websocket() as socket:
+        child = json.loads(await socket.read_message() or "")["pid"]
+        os.kill(child, signal.SIGKILL)
+    await process.says("Serving", times=2)
+    await process.answers()
+
+
+async def test_ctrl_c_twice_ends_forked_processes_at_once(folder: Path, start: Start) -> None:
+    """A terminal sends Ctrl-C to parent and children alike; the second time all end at once."""
+    process = await start("--fork", "2", UNREADY_SECONDS="600")
+    await process.says("Serving", times=2)
+    process.send_to_all(signal.SIGINT)
+    await process.says("Draining", times=2)
+    process.send_to_all(signal.SIGINT)
+    await process.end()
+    assert not any("restarting" in line for line in process.output)
+
+
+async def test_copies_share_a_port(start: Start) -> None:
+    """With --reuse-port a second copy takes the same port; both serve until one is stopped."""
+    one = await start("--reuse-port")
+    await one.answers()
+    two = await start("--reuse-port", PORT=str(one.port))
+    await two.says("Serving")
+
+    async def both_serve() -> bool:
+        await one.browser.get("/")
+        return all(any('"path": "/",' in line for line in copy.output) for copy in (one, two))
+
+    await until(both_serve, "both copies to be asked")
+    one.send(signal.SIGTERM)
+    assert await one.end() == 0
+    await two.answers()
+
+
+# --- Draining, in this process ---
+
+
+@pytest.fixture
+async def drain(site: Site) -> AsyncIterator[Callable[..., asyncio.Task[None]]]:
+    """drain(drain_seconds=..., ...): the site drains, with these settings."""
+    tasks: list[asyncio.Task[None]] = []
+
+    def drain(**overrides: float) -> asyncio.Task[None]:
+        settings = load_settings(**overrides)
+        draining = server.drain(site.server, site.sockets, site.app, settings)
+        tasks.append(asyncio.create_task(draining))
+        return tasks[-1]
+
+    yield drain
+    for task in tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+async def slow(site: Site) -> AsyncIterator[asyncio.Event]:
+    """An event; /slow is answered when it is set."""
+    finish = asyncio.Event()
+
+    class Slow(Page):
+        async def get(self) -> None:
+            await finish.wait()
+
+    site.app.add_handlers(".*", [("/slow", Slow)])
+    yield finish
+    finish.set()
+
+
+async def test_unready_comes_before_the_drain(site: Site, drain: Drain) -> None:
+    """For UNREADY_SECONDS everything is still served, but /readyz sends the balancer elsewhere."""
+    browser = site.browser()
+    drain(unready_seconds=600)
+    await until(lambda: site.app.draining, "the drain to begin")
+    assert (await browser.get("/readyz")).code == 503
+    assert (await browser.get("/")).code == 200
+
+
+async def test_a_drain_with_nothing_to_wait_for_is_over_at_once(site: Site, drain: Drain) -> None:
+    """Nobody waits for DRAIN_SECONDS when no connection is open."""
+    await site.browser().get("/")
+    begin = time.monotonic()
+    await drain(drain_seconds=600)
+    assert time.monotonic() - begin < server.BALANCER_IDLE_SECONDS
+
+
+async def test_idle_connections_are_the_balancers_to_close(
+    site: Site, drain: Drain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle connection gets the time in which a balancer closes it, and no longer."""
+    monkeypatch.setattr(server, "BALANCER_IDLE_SECONDS", 0.2)
+    reader, writer = await connect(site.settings.port)
+    await ask(reader, writer)
+    begin = time.monotonic()
+    await drain(drain_seconds=600)
+    assert time.monotonic() - begin >= 0.2
+    assert await reader.read() == b"", "the connection is closed"
+    writer.close()
+
+
+async def test_a_drain_ends_when_its_time_is_over(
+    site: Site, slow: asyncio.Event, drain: Drain, logs: Callable[[], list[str]]
+) -> None:
+    """A request that takes longer than DRAIN_SECONDS is cut off, and the log says so."""
+    request = asyncio.create_task(site.browser().get("/slow"))
+    await until(lambda: site.app.in_flight == 1, "the request to be in flight")
+    await drain(drain_seconds=0.1)
+    assert any("1 requests were cut off: DRAIN_SECONDS is over" in line for line in logs())
+    with pytest.raises(HTTPStreamClosedError):
+        await request
+
+
+async def test_a_drain_sends_the_panels_elsewhere(site: Site, drain: Drain) -> None:
+    """An open WebSocket does not hold up a drain: it is told to connect again."""
+    browser = site.browser()
+    await browser.sign_in()
+    async with browser.websocket() as socket:
+        await until(lambda: len(site.app.live) == 1, "the socket to join")
+        draining = drain(drain_seconds=600)
+        while await socket.read_message() is not None:
+            pass
+        assert socket.close_code == SERVICE_RESTART
+        await draining

@@ -1,0 +1,203 @@
+"""The settings: where they come from, and what is said about wrong ones."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+import << cookiecutter.__package_name >> as service
+from << cookiecutter.__package_name >>.settings import (
+    Settings,
+    SettingsError,
+    env_example,
+    load_settings,
+    new_secret,
+    parse_cookie_secret,
+)
+
+from .conftest import SECRET
+
+PROJECT = Path(__file__).parents[1]
+OTHER = "2:for-tests-only-next-9876543210-zyxwvutsrqponm"
+FLAGS = ["autoreload", "compiled_template_cache", "static_hash_cache", "serve_traceback"]
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value comes from the command line, else the environment, else `.env`, else the default."""
+    assert load_settings().port == 8888
+    with (folder / ".env").open("a") as env:
+        env.write("PORT=1001\n")
+    assert load_settings().port == 1001
+    monkeypatch.setenv("PORT", "1002")
+    assert load_settings().port == 1002
+    assert load_settings(port=1003).port == 1003
+    assert load_settings(port=None).port == 1002
+
+
+def test_the_defaults_are_those_of_production(folder: Path) -> None:
+    """Whoever sets nothing but the secret runs safely: no debug mode, and on loopback only."""
+    settings = load_settings()
+    assert settings.host == "127.0.0.1"
+    assert settings.debug is False
+    assert settings.debug_flags == {
+        "autoreload": False,
+        "compiled_template_cache": True,
+        "static_hash_cache": True,
+        "serve_traceback": False,
+    }
+    assert settings.log_level == "INFO"
+
+
+def test_debug_mode_turns_all_four_flags(folder: Path) -> None:
+    """DEBUG alone is Tornado's whole debug mode."""
+    assert load_settings(debug=True).debug_flags == {
+        "autoreload": True,
+        "compiled_template_cache": False,
+        "static_hash_cache": False,
+        "serve_traceback": True,
+    }
+
+
+@pytest.mark.parametrize("debug", [True, False])
+@pytest.mark.parametrize("flag", FLAGS)
+def test_each_flag_can_be_set_alone(folder: Path, flag: str, *, debug: bool) -> None:
+    """A flag that is given holds, whatever DEBUG says; the other three follow DEBUG."""
+    usual = load_settings(debug=debug).debug_flags
+    for value in (True, False):
+        flags = load_settings(debug=debug, **{flag: value}).debug_flags
+        assert flags == usual | {flag: value}
+
+
+def test_an_empty_variable_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`PORT=` is the same as no PORT, as it comes from many process managers."""
+    monkeypatch.setenv("PORT", "")
+    assert load_settings().port == 8888
+
+
+def test_settings_do_not_change(folder: Path) -> None:
+    """What a process started with stays as it is."""
+    with pytest.raises(ValidationError):
+        load_settings().port = 1
+
+
+def test_everything_wrong_is_told_at_once(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each problem has a line that names the variable and the remedy, and no value is shown."""
+    wrong = {
+        "COOKIE_SECRET": "wrong-secret",
+        "PORT": "wrong-port",
+        "LOG_LEVEL": "wrong-level",
+        "DRAIN_SECONDS": "-1.2345",
+        "DEBUG": "wrong-debug",
+        "RELEASE": "wrong release",
+        "DATABASE_URL": "wrong-url",
+    }
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    (nowhere / ".env").write_text("PROT=wrong-name\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    first, *lines = str(caught.value).splitlines()
+    assert first == "The settings are wrong (environment, or .env in this folder):"
+    assert {line.partition(":")[0].strip() for line in lines} == {*wrong, "PROT"}
+    for value in (*wrong.values(), "wrong-name"):
+        assert value not in str(caught.value)
+    by_name = {line.partition(":")[0].strip(): line for line in lines}
+    assert "no such setting; see .env.example" in by_name["PROT"]
+    assert f"make one with `{service.COMMAND} secret new`" in by_name["COOKIE_SECRET"]
+    assert "Port to listen on." in by_name["PORT"]
+
+
+def test_without_a_secret_nothing_starts(nowhere: Path) -> None:
+    """A missing secret is told with the command that makes one."""
+    with pytest.raises(SettingsError, match=f"COOKIE_SECRET.*{service.COMMAND} secret new"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "versions"),
+    [
+        (SECRET, [1]),
+        (SECRET.replace("1:", "20261231:", 1), [20261231]),
+        (f"{OTHER},{SECRET}", [2, 1]),
+        (f" {SECRET} , {OTHER} ", [1, 2]),
+        (f"1:{new_secret()}", [1]),
+    ],
+)
+def test_good_secrets_are_accepted_in_their_order(text: str, versions: list[int]) -> None:
+    """The first secret is the one that signs."""
+    assert list(parse_cookie_secret(text)) == versions
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not of the form"),
+        ("x" * 40, "not of the form"),
+        (f"{SECRET},", "not of the form"),
+        (SECRET.replace("1:", "0:"), "not of the form"),
+        (SECRET.replace("1:", "a:"), "not of the form"),
+        (f"1:{SECRET[2:20]} {SECRET[20:]}", "not of the form"),
+        (f"{SECRET},{SECRET}", "version 1 is given twice"),
+        ("1:changeme", "version 1 is too easy to guess"),
+        ("7:" + "01234567" * 5, "version 7 is too easy to guess"),
+        ("1:" + "a" * 64, "version 1 is too easy to guess"),
+    ],
+)
+def test_bad_secrets_are_refused_without_being_shown(text: str, reason: str) -> None:
+    """A secret that could be guessed, or that is ambiguous, is refused; the reason hides it."""
+    with pytest.raises(ValueError, match=reason) as caught:
+        parse_cookie_secret(text)
+    assert text[2:] == "" or text[2:] not in str(caught.value)
+
+
+def test_new_secrets_are_long_and_never_the_same() -> None:
+    """A new secret holds more than 32 random bytes."""
+    assert len({new_secret() for _ in range(100)}) == 100
+    assert len(new_secret()) >= 43
+
+
+def test_the_secret_is_not_shown_with_the_settings(folder: Path) -> None:
+    """Settings that end up in a message or a log do not give the secret away."""
+    settings = load_settings()
+    for text in (repr(settings), str(settings), settings.model_dump_json()):
+        assert SECRET[2:] not in text
+
+
+@pytest.mark.parametrize("url", ["nonsense+driver://host/name", "sqlite+nonsense:///file"])
+def test_a_database_nobody_can_talk_to_is_told_with_the_settings(folder: Path, url: str) -> None:
+    """A DATABASE_URL with an unknown driver is a wrong setting, not a crash later on."""
+    with pytest.raises(SettingsError, match="DATABASE_URL"):
+        load_settings(database_url=url)
+
+
+def test_the_example_lists_every_setting() -> None:
+    """`.env.example` is what the table of settings says; `make fix` writes it anew."""
+    example = (PROJECT / ".env.example").read_text(encoding="utf-8")
+    assert example == env_example()
+    for name in Settings.model_fields:
+        assert f"\n#{name.upper()}=" in example
+
+
+def test_the_defaults_in_the_example_are_the_defaults(folder: Path) -> None:
+    """Whoever takes every line of the example as it stands changes nothing."""
+    usual = load_settings()
+    lines = (line.removeprefix("#") for line in env_example().splitlines() if "# " not in line)
+    (folder / ".env").write_text("\n".join([*lines, f"COOKIE_SECRET={SECRET}"]))
+    assert load_settings() == usual
+
+
+def test_nothing_else_reads_the_environment() -> None:
+    """Whoever looks for a setting finds it in settings.py: no other file asks the environment."""
+    package = Path(service.__file__).parent
+    readers = {
+        file.relative_to(package)
+        for file in package.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"})
+        or (isinstance(node, ast.alias) and node.name in {"environ", "environb", "getenv"})
+        or (isinstance(node, ast.Constant) and node.value == ".env")
+    }
+    assert readers == {Path("settings.py")}

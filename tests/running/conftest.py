@@ -1,0 +1,55 @@
+"""The index of the fixtures for what runs: projects that are set up, stacks, a browser.
+
+Everything is made once for each run of the tests, in one folder that is gone afterwards.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bake import CHOICES
+from tests.running.processes import Stack, kill, processes_in
+from tests.running.projects import NASTY, Project, require
+
+
+@pytest.fixture(scope="session")
+def workshop() -> Iterator[Path]:
+    """A folder with a short path for everything that is made here."""
+    with tempfile.TemporaryDirectory(prefix="t-") as folder:
+        try:
+            yield Path(folder)
+        finally:
+            kill(processes_in(Path(folder)))
+
+
+@pytest.fixture(scope="session")
+def default_project(workshop: Path) -> Project:
+    """The project of the default answers, set up by its own `make setup`."""
+    project = Project.render(workshop / "default")
+    project.set_up()
+    return project
+
+
+@pytest.fixture(scope="session")
+def nasty_project(workshop: Path, default_project: Project) -> Project:
+    """The project of the nastiest answers, with HAProxy, set up."""
+    project = Project.render(workshop / "nasty", **NASTY)
+    project.set_up(packages=default_project.folder / ".venv")
+    return project
+
+
+@pytest.fixture(scope="session", params=CHOICES["load_balancer"])
+def each_project(request: pytest.FixtureRequest) -> Project:
+    """A project for each balancer in turn."""
+    require(request.param)
+    fixture = {"nginx": "default_project", "haproxy": "nasty_project"}[request.param]
+    return request.getfixturevalue(fixture)
+
+
+@pytest.fixture(scope="module")
+def stack(each_project: Project) -> Iterator[Stack]:
+    """The stack of each project in turn, running while the tests of one module last."""
+    with Stack(each_project) as running:
+        yield running
