@@ -4,7 +4,7 @@ Everything is made once for each run of the tests, in one folder that is gone af
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,16 @@ import pytest
 from tests.bake import CHOICES
 from tests.running.processes import Stack, kill, processes_in
 from tests.running.projects import NASTY, Project, require
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, None]:
+    """Show the last lines of the stack's logs with a test that fails."""
+    report = yield
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and isinstance(stack, Stack):
+        report.sections.append(("the stack's logs", stack.evidence()))
+    return report
 
 
 @pytest.fixture(scope="session")

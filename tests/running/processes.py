@@ -83,8 +83,12 @@ class Program:
         self.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.running:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error:
+            # pytest shows it with the error, which a stop that fails would hide.
+            print(self.evidence())
+            self.kill()
+        elif self.running:
             self.stop()
 
     def launch(self) -> Self:
