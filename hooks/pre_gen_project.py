@@ -133,10 +133,10 @@ def process_count(answer):
 def first_port(answer):
     if not is_number(answer) or int(answer) not in PORTS:
         return f"is {answer!r}; allowed is a number from {PORTS[0]} to {PORTS[-1]}"
-    # The balancer's port is the highest of all, since there are at most 64 processes.
-    if int(ANSWERS["__balancer_port"]) not in PORTS:
+    # The port for https is the highest of all, since there are at most 64 processes.
+    if int(ANSWERS["__https_port"]) not in PORTS:
         return (
-            f"is {answer!r}, which puts the balancer on port {ANSWERS['__balancer_port']}; "
+            f"is {answer!r}, which puts https on port {ANSWERS['__https_port']}; "
             f"allowed are ports up to {PORTS[-1]}"
         )
     return None

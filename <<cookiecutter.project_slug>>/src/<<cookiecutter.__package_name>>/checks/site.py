@@ -52,7 +52,7 @@ class Site:
         )
         try:
             return await self._client.fetch(request, raise_error=False)
-        except OSError as problem:
+        except (HTTPClientError, OSError) as problem:
             return HTTPResponse(request, 599, error=problem, buffer=io.BytesIO())
 
 
