@@ -87,9 +87,10 @@ def printable(answer):
 
 
 def slug(answer):
-    if len(answer) > 63 or not re.fullmatch(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", answer):
+    # On a server it is the name of a user as well, and Linux takes 32 characters for that.
+    if len(answer) > 32 or not re.fullmatch(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", answer):
         return (
-            f"is {answer!r}; allowed are at most 63 lower-case letters and digits, in words joined "
+            f"is {answer!r}; allowed are at most 32 lower-case letters and digits, in words joined "
             "by single hyphens, a letter first"
         )
     package = answer.replace("-", "_")

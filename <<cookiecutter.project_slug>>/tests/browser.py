@@ -1,5 +1,6 @@
 """A browser as far as the service can tell: it keeps cookies and sends a form's token back."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http.cookies import SimpleCookie
@@ -7,6 +8,8 @@ from urllib.parse import urlencode
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from tornado.websocket import WebSocketClientConnection, websocket_connect
+
+from .waiting import DEADLINE_SECONDS
 
 PASSWORD = "correct horse battery staple"
 BETTER = "seven green bicycles underwater"
@@ -18,6 +21,14 @@ def cookies_of(response: HTTPResponse) -> SimpleCookie:
     for header in response.headers.get_list("Set-Cookie"):
         cookies.load(header)
     return cookies
+
+
+async def close_code(socket: WebSocketClientConnection) -> int | None:
+    """Read until the other side closes the socket, and return with which code."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while await socket.read_message() is not None:
+            pass
+    return socket.close_code
 
 
 class Browser:

@@ -11,7 +11,7 @@ import pytest
 
 from << cookiecutter.__package_name >>.live import SERVICE_RESTART, SIGNED_OUT
 
-from .browser import Browser
+from .browser import Browser, close_code
 from .running import Site
 from .waiting import until
 
@@ -56,9 +56,7 @@ async def test_a_panel_closes_when_its_session_has_ended(
         here_again.cookies.update(here.cookies)
         await here_again.post("/logout")
         ticking()
-        while await closing.read_message() is not None:
-            pass
-        assert closing.close_code == SIGNED_OUT
+        assert await close_code(closing) == SIGNED_OUT
         assert await staying.read_message() is not None
 
 
@@ -84,6 +82,4 @@ async def test_a_draining_process_sends_its_panels_away(site: Site, browser: Bro
         site.app.live.close()
         async with browser.websocket() as late:
             for socket in (early, late):
-                while await socket.read_message() is not None:
-                    pass
-                assert socket.close_code == SERVICE_RESTART == 1012
+                assert await close_code(socket) == SERVICE_RESTART == 1012

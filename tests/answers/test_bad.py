@@ -74,7 +74,7 @@ BAD = [
             "sérvice",
             "my.service",
             "$(id)",
-            "s" * 64,
+            "s" * 33,
         )
     ),
     ("project_slug", "my-service\n", "a control character (U+000A)"),
@@ -107,7 +107,7 @@ BAD = [
             "9" * 5000,
         )
     ),
-    ("first_port", "65456", "puts the balancer on port 65536; allowed are ports up to 65535"),
+    ("first_port", "65093", "puts https on port 65536; allowed are ports up to 65535"),
     *(
         ("process_count", count, "allowed is a number from 1 to 64")
         for count in ("0", "65", "-4", "4.0", "04", "four", "", "٤", "9" * 5000)

@@ -25,14 +25,23 @@ EVERYWHERE = {
     "supervisor/workers.conf",
 }
 FILES = {
-    "nginx": {"local/nginx.conf", "nginx/http.conf", "nginx/nginx.conf", "nginx/site.conf"},
+    "nginx": {
+        "local/https.conf",
+        "local/nginx.conf",
+        "nginx/behind-proxy.conf",
+        "nginx/http.conf",
+        "nginx/https.conf",
+        "nginx/nginx.conf",
+        "nginx/site.conf",
+        "nginx/tls.conf",
+    },
     "haproxy": {"haproxy/haproxy.cfg", "haproxy/site.cfg", "local/haproxy.cfg"},
 }
 EXTREMES = {
     "defaults": {},
     "one process": {"process_count": "1"},
-    "many processes": {"project_slug": "a", "process_count": "64", "first_port": "65400"},
-    "long": {"project_slug": "s" * 63, "domain_name": ".".join(["a" * 63] * 3 + ["b" * 61])},
+    "many processes": {"project_slug": "a", "process_count": "64", "first_port": "65000"},
+    "long": {"project_slug": "s" * 32, "domain_name": ".".join(["a" * 63] * 3 + ["b" * 61])},
 }
 SYSTEMD_STOP_SECONDS = 90  # TimeoutStopSec, unless a unit says otherwise
 extremes = pytest.mark.parametrize("answers", EXTREMES.values(), ids=EXTREMES)
@@ -55,11 +64,13 @@ def accepted(*command: str | Path, cwd: Path) -> str:
 
 
 def on_this_machine(project: Path, path: str, folder: Path) -> Path:
-    """Write a server's main file into `folder` as it would be for this project, user and folder."""
-    text = (project / path).read_text()
+    """Rewrite a server's file as it would be for this project, user and folder."""
+    written = project / path
+    text = written.read_text()
     user = pwd.getpwuid(os.getuid()).pw_name
     for there, here in (
         (f"/srv/{project.name}/current", str(project)),
+        (f"/etc/ssl/{project.name}", str(folder)),
         ("/var/log/nginx", str(folder)),
         ("/run/", f"{folder}/"),
         ("user www-data;\n", "user root;\n" if user == "root" else ""),
@@ -67,11 +78,23 @@ def on_this_machine(project: Path, path: str, folder: Path) -> Path:
         # Binding these takes root.
         (":80", f":{balancer_port(project)}"),
         ("listen 80", f"listen {balancer_port(project)}"),
+        (":443", f":{balancer_port(project) + 1}"),
+        ("listen 443", f"listen {balancer_port(project) + 1}"),
     ):
         text = text.replace(there, here)
-    written = folder / Path(path).name
     written.write_text(text)
     return written
+
+
+def make_certificate(folder: Path) -> None:
+    """Make a certificate and its key, under the names that nginx and HAProxy look for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    accepted(
+        *"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc".split(),
+        *"-subj /CN=test -keyout privkey.pem -out fullchain.pem".split(),
+        cwd=folder,
+    )
+    (folder / "fullchain.pem.key").symlink_to("privkey.pem")
 
 
 def balancer_port(project: Path) -> int:
@@ -112,19 +135,31 @@ def test_nginx_accepts(bake: Bake, tmp_path: Path, answers: dict[str, str]) -> N
     project = bake(**answers)
     for folder in ("var/log", "var/nginx"):
         (project / folder).mkdir(parents=True)
+    make_certificate(tmp_path)
+    make_certificate(project / "var/tls")
+    (project / "var/nginx/https.conf").symlink_to("../../deploy/local/https.conf")
     server = on_this_machine(project, "deploy/nginx/nginx.conf", tmp_path)
-    for main in ("deploy/local/nginx.conf", server):
+    behind_proxy = server.with_name("nginx-behind-proxy.conf")
+    behind_proxy.write_text(server.read_text().replace("/https.conf", "/behind-proxy.conf"))
+    for path in ("deploy/nginx/https.conf", "deploy/nginx/behind-proxy.conf"):
+        on_this_machine(project, path, tmp_path)
+    for main in ("deploy/local/nginx.conf", server, behind_proxy):
         said = accepted(nginx, "-e", "stderr", "-p", f"{project}/", "-c", main, "-t", cwd=project)
         assert "[" not in said, said  # a level, as in [warn]
 
 
 @extremes
-def test_haproxy_accepts(bake: Bake, answers: dict[str, str]) -> None:
+def test_haproxy_accepts(
+    bake: Bake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: dict[str, str]
+) -> None:
     """HAProxy takes the files of localhost and of a server without a warning."""
     haproxy = find("haproxy")
     project = bake(load_balancer="haproxy", **answers)
     (project / "var/haproxy").mkdir(parents=True)
-    for main in ("deploy/local/haproxy.cfg", "deploy/haproxy/haproxy.cfg"):
+    make_certificate(tmp_path)
+    monkeypatch.setenv("LISTEN_TLS", f"127.0.0.1:8443 ssl crt {tmp_path}/fullchain.pem")
+    server = on_this_machine(project, "deploy/haproxy/haproxy.cfg", tmp_path)
+    for main in ("deploy/local/haproxy.cfg", server):
         said = accepted(haproxy, "-c", "-f", main, "-f", "deploy/haproxy/site.cfg", cwd=project)
         assert not re.search(r"WARNING|ALERT", said), said
 

@@ -16,9 +16,9 @@ NASTY = "\"'\\ \\u0041 %s ${x} {{ y }} {% z %} # < > & \N{WOMAN}"
 EXTREMES = [
     *COMBINATIONS,
     {"project_slug": "a"},
-    {"project_slug": "s" * 63},
+    {"project_slug": "s" * 32},
     {"project_slug": "-".join(["ab"] * 21)},
-    {"project_slug": "zzz-" + "z" * 59, "first_port": "65455", "process_count": "64"},
+    {"project_slug": "zzz-" + "z" * 28, "first_port": "65092", "process_count": "64"},
     {
         "project_slug": "my-service",
         "project_name": NASTY,

@@ -3,15 +3,18 @@
 Everything is made once for each run of the tests, in one folder that is gone afterwards.
 """
 
+import os
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.bake import CHOICES
+from tests.bake import CHOICES, TEMPLATE
 from tests.running.processes import Stack, kill, processes_in
 from tests.running.projects import NASTY, Project, require
+
+SCREENSHOTS = pytest.StashKey[Path]()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -22,6 +25,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed and isinstance(stack, Stack):
         report.sections.append(("the stack's logs", stack.evidence()))
     return report
+
+
+@pytest.fixture(scope="session")
+def screenshots(request: pytest.FixtureRequest) -> Path:
+    """The folder in which screenshots stay; the report names it."""
+    folder = Path(os.environ.get("SCREENSHOTS", TEMPLATE / "tests" / "screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    request.config.stash[SCREENSHOTS] = folder
+    return folder
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if SCREENSHOTS in config.stash:
+        terminalreporter.write_line(f"Screenshots are in {config.stash[SCREENSHOTS]}")
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 TEXT = "\"'\\ \\u0041 %s %(here)s ${x} {{ y }} {% z %} # </title> & \N{WOMAN}"
 NASTY = {
     "project_name": TEXT,
-    "project_slug": "w" * 63,
+    "project_slug": "w" * 32,
     "description": TEXT,
     "author_name": TEXT,
     "load_balancer": "haproxy",

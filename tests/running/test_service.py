@@ -55,7 +55,8 @@ def test_make_run_restarts_by_itself_even_after_a_syntax_error(project: Project,
         service.wait_until(lambda: "GET / 200" in service.output, "the request is on the terminal")
 
         service.wait_until(
-            lambda: "SyntaxError" in service.output or save('"Broken'), "the error is on the terminal"
+            lambda: "SyntaxError" in service.output or save('"Broken'),
+            "the error is on the terminal",
         )
         assert service.running
         service.wait_until(lambda: shows("Mended") or save('"Mended"'), "the page has the new name")

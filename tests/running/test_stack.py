@@ -209,9 +209,7 @@ FORGED = {
 def test_what_a_client_claims_is_not_believed(stack: Stack) -> None:
     """Address, scheme and request id come from the balancer, whatever the client sends of them."""
     claims = [FORGED, *({name: value} for name, value in FORGED.items())]
-    answers = [
-        httpx.get(f"{stack.url}/login", headers=claim, trust_env=False) for claim in claims
-    ]
+    answers = [httpx.get(f"{stack.url}/login", headers=claim, trust_env=False) for claim in claims]
     for claim, answer in zip(claims, answers, strict=True):
         assert answer.headers["X-Request-Id"] != FORGED["X-Request-Id"], claim
         # Over https the cookie would have another name and be bound to https.

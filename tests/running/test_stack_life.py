@@ -47,8 +47,9 @@ def test_ctrl_c_stops_everything(each_project: Project) -> None:
 
 def test_a_second_ctrl_c_ends_it_at_once(default_project: Project) -> None:
     """Who is in a hurry presses twice: nothing is left then either."""
-    with Stack(default_project) as stack, socket.create_connection(
-        ("127.0.0.1", stack.worker_ports[0])
+    with (
+        Stack(default_project) as stack,
+        socket.create_connection(("127.0.0.1", stack.worker_ports[0])),
     ):
         # A connection that is open keeps its process draining for some seconds.
         stack.signal(signal.SIGINT)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from << cookiecutter.__package_name >>.checks import Finding, Severity, check_local, local
 from << cookiecutter.__package_name >>.settings import Settings, load_settings
@@ -187,10 +188,18 @@ def test_a_low_limit_of_files_is_found(
     assert ids(local.file_limit) == expected
 
 
-def test_a_database_that_is_not_there_is_found(folder: Path) -> None:
+def test_a_database_that_is_not_there_is_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """M001: the service would start, and never be ready."""
-    url = "sqlite+aiosqlite:///nowhere/file"
-    assert ids(local.migrations, database_url=url) == ["M001"]
+
+    async def refuse(url: str) -> list[str]:
+        raise OperationalError("SELECT", None, Exception("no route to the database"))
+
+    monkeypatch.setattr(local, "pending_migrations", refuse)
+    (finding,) = local.migrations(load_settings())
+    assert finding.id == "M001"
+    assert finding.problem == "The database cannot be used: no route to the database"
 
 
 def test_missing_migrations_are_found(folder: Path) -> None:

@@ -63,6 +63,37 @@ async def test_over_https_browsers_are_told_to_stay_there(site: Site, path: str)
         assert response.headers.get("Strict-Transport-Security") == expected
 
 
+async def seen(browser: Browser) -> tuple[str, bool]:
+    """Return the address that the service sees, and whether it sees https."""
+    await browser.sign_in()
+    page = (await browser.get("/account")).body.decode()
+    address = re.search(r'<p class="address">([^<]*)</p>', page)
+    assert address is not None
+    return address[1], browser.session_cookie.startswith("__Host-")
+
+
+async def test_the_balancer_is_believed(site: Site) -> None:
+    """Behind a balancer the client's address and scheme are those that the balancer tells."""
+    browser = site.browser(X_Real_IP="192.0.2.1", X_Forwarded_Proto="https")
+    assert await seen(browser) == ("192.0.2.1", True)
+
+
+async def test_nothing_else_is_believed(site: Site) -> None:
+    """What the balancer does not overwrite changes nothing, whoever sent it."""
+    browser = site.browser(
+        X_Forwarded_For="192.0.2.1", X_Scheme="https", X_Forwarded_Host="evil.example"
+    )
+    assert await seen(browser) == ("127.0.0.1", False)
+
+
+async def test_without_a_balancer_nobody_is_believed(open_site: Callable[..., Site]) -> None:
+    """With BEHIND_PROXY=false the connection itself tells address and scheme."""
+    site = open_site(behind_proxy=False)
+    browser = site.browser(X_Real_IP="192.0.2.1", X_Forwarded_Proto="https")
+    browser.session_cookie, browser.xsrf_cookie = "session", "_xsrf"
+    assert await seen(browser) == ("127.0.0.1", False)
+
+
 def test_the_policy_allows_nothing_by_default() -> None:
     """What the policy does not name is forbidden, and it has no exception for inline code."""
     policy = SECURITY_HEADERS["Content-Security-Policy"]

@@ -5,7 +5,7 @@ from tornado.httpclient import HTTPClientError
 
 from << cookiecutter.__package_name >>.live import SIGNED_OUT
 
-from ..browser import Browser
+from ..browser import Browser, close_code
 from ..running import Site
 from ..waiting import until
 
@@ -13,8 +13,7 @@ from ..waiting import until
 async def test_strangers_are_told_to_sign_in(browser: Browser) -> None:
     """Who is not signed in gets no figures but a code that says why."""
     async with browser.websocket() as socket:
-        assert await socket.read_message() is None
-        assert socket.close_code == SIGNED_OUT == 4401
+        assert await close_code(socket) == SIGNED_OUT == 4401
 
 
 @pytest.mark.parametrize(

@@ -230,15 +230,6 @@ async def test_a_cookie_of_http_is_no_cookie_of_https(site: Site) -> None:
     assert await safe.user() is None
 
 
-async def test_the_scheme_is_believed_only_from_the_balancer(
-    open_site: Callable[..., Site],
-) -> None:
-    """Without a balancer in front, nobody's word on the scheme or the address is taken."""
-    site = open_site(behind_proxy=False)
-    browser = site.browser(X_Forwarded_Proto="https")
-    assert list(cookies_of(await browser.get("/login"))) == ["_xsrf"]
-
-
 @pytest.mark.parametrize(("target", "expected"), WHERE)
 def test_only_a_path_on_this_site_is_a_place_to_go(target: str, expected: str) -> None:
     """What a browser could take for another site, or for no address at all, is the home page."""
