@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: help demo test test-fast lint fix lock clean
+.PHONY: help demo test test-fast bench lint fix lock clean
 .DELETE_ON_ERROR:
 
 help: ## List these targets
@@ -30,6 +30,10 @@ test: .venv/ready ## Install what is missing and run every test
 
 test-fast: .venv/ready ## Run the tests that start no service
 	$(BIN)/pytest -n auto -m "not full"
+
+bench: .venv/ready ## Compare what is generated with what it is built on; prints tables
+	@tests/install-system-packages nginx wrk
+	@PYTHONPATH=. $(BIN)/python benchmarks/run.py
 
 lint: .venv/ready ## Check formatting and style; change nothing
 	$(BIN)/ruff format --check

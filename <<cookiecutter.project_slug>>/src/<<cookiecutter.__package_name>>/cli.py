@@ -117,7 +117,7 @@ def run_secret_rotate(options: argparse.Namespace) -> None:
             "COOKIE_SECRET is set in the environment, which wins over .env. Rotate it there: add"
             " NEW behind OLD, then put it in front, then drop OLD; restart after each step."
         )
-    print(rotate(Path(".env"), date.today(), drop_now=options.drop_now))
+    print(rotate(Path(".env").resolve(), date.today(), drop_now=options.drop_now))
 
 
 def run_user_add(options: argparse.Namespace) -> None:
