@@ -80,12 +80,24 @@ def test_the_options_of_serve_reach_the_server(
     "arguments", [["serve"], ["migrate"], ["user", "add", "eve", "--password-stdin"]], ids=str
 )
 def test_wrong_settings_are_told_instead_of_a_traceback(
-    nowhere: Path, arguments: list[str], type_in: Callable[[str], None]
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    type_in: Callable[[str], None],
+    arguments: list[str],
 ) -> None:
-    """Every command that needs the settings ends with what is wrong in them."""
+    """A command that needs the settings ends with all that is wrong, before it does anything."""
     type_in(PASSWORD)
-    with pytest.raises(SystemExit, match="COOKIE_SECRET: it has no value"):
-        cli.run(arguments)
+    monkeypatch.setenv("COOKIE_SECRET", "changeme")
+    monkeypatch.setenv("DRAIN_SECONDS", "soon")
+    code = exit_code(*arguments)
+    # Python writes a text to the standard error and exits with 1.
+    assert isinstance(code, str)
+    first, *problems = code.splitlines()
+    assert first.startswith("The settings are wrong")
+    named = [line.partition(":")[0].strip() for line in problems]
+    assert named == ["COOKIE_SECRET", "DRAIN_SECONDS"]
+    assert "changeme" not in code
+    assert "soon" not in code
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["user", "--help"]])

@@ -5,16 +5,14 @@ import json
 import logging
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
 from sqlalchemy import text
 
-import << cookiecutter.__package_name >> as service
 from << cookiecutter.__package_name >>.handlers.base import Page
-from << cookiecutter.__package_name >>.logs import JsonFormatter
+from << cookiecutter.__package_name >>.logs import JsonFormatter, configure_logs
 
 from .browser import BETTER, PASSWORD
 from .conftest import SECRET
@@ -165,15 +163,23 @@ def test_anything_can_be_logged() -> None:
 
 
 @pytest.mark.parametrize(("readable", "expected"), [(False, '{"time": "'), (True, "[I ")])
-def test_logs_go_to_standard_output(expected: str, *, readable: bool) -> None:
+def test_logs_go_to_standard_output(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    expected: str,
+    *,
+    readable: bool,
+) -> None:
     """The process manager collects what is written there: JSON, or lines for people in debug."""
-    code = (
-        f"import logging; from {service.__name__}.logs import configure_logs;"
-        f" configure_logs('INFO', readable={readable});"
-        " logging.info('here'); logging.debug('hidden')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    assert done.stdout.startswith(expected)
-    assert done.stdout.count("\n") == 1
-    assert "here" in done.stdout
+    root = logging.getLogger()
+    level = root.level
+    monkeypatch.setattr(root, "handlers", [])
+    configure_logs("INFO", readable=readable)
+    logging.info("here")
+    logging.debug("hidden")
+    root.setLevel(level)
+    written = capsys.readouterr()
+    assert written.err == ""
+    assert written.out.startswith(expected)
+    assert written.out.count("\n") == 1
+    assert "here" in written.out

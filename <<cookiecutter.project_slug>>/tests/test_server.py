@@ -79,20 +79,6 @@ async def test_a_taken_port_is_one_line_and_an_exit_code(start: Start) -> None:
     assert "another program listens there" in line
 
 
-async def test_wrong_settings_are_told_and_nothing_starts(start: Start) -> None:
-    """The first start on a new machine tells all that is wrong, at once and without values."""
-    process = await start(COOKIE_SECRET="changeme", DRAIN_SECONDS="soon")
-    assert await process.end() == 1
-    first, *problems = process.output
-    assert first.startswith("The settings are wrong")
-    assert [line.partition(":")[0].strip() for line in problems] == [
-        "COOKIE_SECRET",
-        "DRAIN_SECONDS",
-    ]
-    assert "changeme" not in "".join(process.output)
-    assert "soon" not in "".join(process.output)
-
-
 @pytest.mark.parametrize("flag", ["debug", "autoreload"])
 def test_debug_mode_does_not_go_with_fork(folder: Path, flag: str) -> None:
     """Autoreload in forked children is refused, with the reason, before a port is opened."""
@@ -216,9 +202,14 @@ async def test_connections_that_wait_in_the_queue_are_answered(start: Start) -> 
 
 
 async def test_forked_processes_share_the_port_and_stop_together(start: Start) -> None:
-    """SIGTERM to the parent drains all children; it ends, with 0, after the last of them."""
+    """One that dies is replaced; SIGTERM to the parent drains all, and it ends after the last."""
     process = await start("--fork", "2")
     await process.says("Serving", times=2)
+    await process.browser.sign_in()
+    async with process.browser.websocket() as socket:
+        one_of_them = json.loads(await socket.read_message() or "")["pid"]
+        os.kill(one_of_them, signal.SIGKILL)
+    await process.says("Serving", times=3)
     await process.answers()
     process.send(signal.SIGTERM)
     assert await process.end() == 0
@@ -232,18 +223,6 @@ async def test_forked_processes_do_not_outlive_their_parent(start: Start) -> Non
     process.send(signal.SIGKILL)
     assert await process.end() == -signal.SIGKILL
     assert sum("Stopped" in line for line in process.output) == 2
-
-
-async def test_a_forked_process_that_dies_is_replaced(start: Start) -> None:
-    """The parent starts another child for one that crashed."""
-    process = await start("--fork", "1")
-    await process.answers()
-    await process.browser.sign_in()
-    async with process.browser.websocket() as socket:
-        child = json.loads(await socket.read_message() or "")["pid"]
-        os.kill(child, signal.SIGKILL)
-    await process.says("Serving", times=2)
-    await process.answers()
 
 
 async def test_ctrl_c_twice_ends_forked_processes_at_once(folder: Path, start: Start) -> None:
@@ -324,7 +303,7 @@ async def test_what_waits_is_accepted_before_listening_ends(site: Site) -> None:
     where = ("127.0.0.1", site.settings.port)
     # While this loop makes them the server's, which is the same, cannot accept them.
     waiting = [socket.create_connection(where) for _ in range(20)]
-    await server.stop_listening(site.server, site.sockets)
+    server.stop_listening(site.server, site.sockets, shared=False)
     for connection in waiting:
         reader, writer = await asyncio.open_connection(sock=connection)
         assert "200 ok" in await ask(reader, writer)

@@ -70,11 +70,17 @@ class Program:
     """A program that a project runs in the foreground, in a session of its own, at a URL."""
 
     def __init__(
-        self, project: Project, port: int, *command: str | Path, **environment: str
+        self,
+        project: Project,
+        port: int,
+        *command: str | Path,
+        folder: Path | None = None,
+        **environment: str,
     ) -> None:
         self.project = project
         self.url = f"http://localhost:{port}"
         self._command = command
+        self._folder = folder or project.folder
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
@@ -96,7 +102,7 @@ class Program:
         self._output.truncate(0)
         self._process = subprocess.Popen(
             self._command,
-            cwd=self.project.folder,
+            cwd=self._folder,
             env=environment_for(**self._environment),
             stdin=subprocess.DEVNULL,
             stdout=self._output,
@@ -139,7 +145,7 @@ class Program:
 
     def kill(self) -> None:
         """End it and what it has started, at once."""
-        kill(processes_in(self.project.folder))
+        kill(processes_in(self._folder))
         self._process.wait()
 
     @property
@@ -229,11 +235,12 @@ class Service(Program):
 
 
 class Stack(Program):
-    """`make stack`: the balancer, supervisord and all processes."""
+    """`make stack`, or another command for the same: balancer, supervisord and all processes."""
 
-    def __init__(self, project: Project) -> None:
-        super().__init__(project, project.balancer_port, "make", "stack")
-        self._folder: int | None = None
+    def __init__(self, project: Project, *command: str, folder: Path | None = None) -> None:
+        command = command or ("make", "stack")
+        super().__init__(project, project.balancer_port, *command, folder=folder)
+        self._var: int | None = None
 
     @property
     def worker_ports(self) -> list[int]:
@@ -252,10 +259,10 @@ class Stack(Program):
     def supervisor(self) -> Any:
         """supervisord's own interface: `stack.supervisor.getAllProcessInfo()` and so on."""
         # By way of its folder: a socket's path may have 107 characters, this one may be longer.
-        if self._folder is None:
-            self._folder = os.open(self.project.folder / "var", os.O_PATH)
+        if self._var is None:
+            self._var = os.open(self.project.folder / "var", os.O_PATH)
         transport = SupervisorTransport(
-            serverurl=f"unix:///proc/self/fd/{self._folder}/supervisor.sock"
+            serverurl=f"unix:///proc/self/fd/{self._var}/supervisor.sock"
         )
         return ServerProxy("http://localhost", transport).supervisor
 
@@ -285,9 +292,9 @@ class Stack(Program):
         }
 
     def wait(self, seconds: float = STOP_SECONDS) -> int:
-        if self._folder is not None:
-            os.close(self._folder)
-            self._folder = None
+        if self._var is not None:
+            os.close(self._var)
+            self._var = None
         return super().wait(seconds)
 
     def logs(self) -> dict[str, str]:

@@ -28,7 +28,7 @@ def checked(request: pytest.FixtureRequest, workshop: Path) -> Iterator[Project]
     else:
         python = interpreters.found()[version]
         project = Project.render(workshop / version)
-        project.set_up(packages=environment(project, python).parent, python=python)
+        project.set_up(packages=environment(project.folder, python).parent, python=python)
         assert project.must(project.program("python"), "-V").startswith(f"Python {version}.")
     git(project, "init", "--quiet", "--initial-branch", "main")
     git(project, "add", "--all")

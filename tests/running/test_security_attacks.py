@@ -317,7 +317,9 @@ def test_no_symbolic_link_leads_out_of_the_static_folder(
 
 def test_nothing_is_smuggled_past_the_balancer(stack: Stack) -> None:
     """However lengths are mixed up, no hidden request is run, and all get their own answers."""
-    hidden = [attack for attack in (*REFUSED.values(), *ANSWERED.values()) if b"/smuggled" in attack]
+    hidden = [
+        attack for attack in (*REFUSED.values(), *ANSWERED.values()) if b"/smuggled" in attack
+    ]
     assert len(hidden) >= 15
     with unharmed(stack), stack.client() as neighbour:
         for number, attack in enumerate(hidden):

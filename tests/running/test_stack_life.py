@@ -14,7 +14,7 @@ from tests.running.projects import Project
 pytestmark = pytest.mark.full
 
 # Long enough that no socket's path could be told in full: that may have 107 characters.
-DEEP = Path("100% of a deep folder", "with spaces", *["and more spaces"] * 12)
+DEEP = Path("a deep folder", "ünïcode", "with spaces", *["and more spaces"] * 12)
 
 # Runs a program as if nothing were installed on this machine.
 NOTHING_INSTALLED = (

@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import gc
 import logging
 import os
-import select
 import signal
 import socket
 import struct
@@ -32,9 +30,6 @@ MAX_HEADER_BYTES = 32 * 1024
 # sending a request at that very moment.
 BALANCER_IDLE_SECONDS = << cookiecutter.__upstream_idle_seconds >> + 0.5
 BACKLOG = 1024
-
-# <asm-generic/socket.h>; Python has no name for it.
-SO_ATTACH_FILTER = 26
 
 
 class ServerError(Exception):
@@ -85,7 +80,7 @@ def serve(settings: Settings, *, reuse_port: bool = False, processes: int | None
     """
     if processes is None:
         sockets = bind(settings, reuse_port=reuse_port)
-        uvloop.run(main(settings, sockets))
+        uvloop.run(main(settings, sockets, shared=reuse_port))
         return
     if settings.debug_flags["autoreload"]:
         raise ServerError(
@@ -101,20 +96,31 @@ def serve(settings: Settings, *, reuse_port: bool = False, processes: int | None
     lifeline, parent_end = os.pipe()
 
     def let_go(*_: object) -> None:
-        with contextlib.suppress(OSError):
-            os.close(parent_end)
+        # The next signal ends the parent at once.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        os.close(parent_end)
 
-    signal.signal(signal.SIGTERM, let_go)
-    signal.signal(signal.SIGINT, let_go)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, let_go)
     fork_processes(processes)
-    os.close(parent_end)
-    uvloop.run(main(settings, sockets, lifeline))
+    # Closed already, if this child is one that was started anew when all were to stop.
+    with contextlib.suppress(OSError):
+        os.close(parent_end)
+    uvloop.run(main(settings, sockets, lifeline, shared=True))
 
 
 async def main(
-    settings: Settings, sockets: list[socket.socket], lifeline: int | None = None
+    settings: Settings,
+    sockets: list[socket.socket],
+    lifeline: int | None = None,
+    *,
+    shared: bool = False,
 ) -> None:
-    """Serve on bound sockets until SIGTERM, SIGINT or the end of the lifeline; then drain."""
+    """Serve on bound sockets until SIGTERM, SIGINT or the end of the lifeline; then drain.
+
+    `shared` tells that other processes listen on the same port.
+    """
     async with contextlib.AsyncExitStack() as undo:
         database = Database(settings.database_url)
         undo.push_async_callback(database.close)
@@ -139,7 +145,7 @@ async def main(
         log.info("Serving %s on http://%s:%d", settings.release, settings.host, settings.port)
 
         await stop.wait()
-        await drain(server, sockets, app, settings)
+        await drain(server, sockets, app, settings, shared=shared)
     log.info("Stopped")
 
 
@@ -179,7 +185,12 @@ def stop_event(lifeline: int | None) -> asyncio.Event:
 
 
 async def drain(
-    server: Server, sockets: list[socket.socket], app: Service, settings: Settings
+    server: Server,
+    sockets: list[socket.socket],
+    app: Service,
+    settings: Settings,
+    *,
+    shared: bool = False,
 ) -> None:
     """Leave without a client noticing, in `drain_seconds` at most.
 
@@ -189,7 +200,7 @@ async def drain(
     log.info("Draining")
     app.draining = True
     await asyncio.sleep(settings.unready_seconds)
-    await stop_listening(server, sockets)
+    stop_listening(server, sockets, shared=shared)
     server.conn_params.no_keep_alive = True
     app.live.close()
 
@@ -203,22 +214,62 @@ async def drain(
     await server.close_all_connections()
 
 
-async def stop_listening(server: Server, sockets: list[socket.socket]) -> None:
+def stop_listening(server: Server, sockets: list[socket.socket], *, shared: bool) -> None:
     """Stop listening without losing a connection that the kernel has made for us already.
 
-    Closing a listening socket resets what waits in its queue. So first a filter that passes
-    nothing keeps newcomers out (they try again, elsewhere), then the queue is emptied.
-    Source: socket(7), SO_ATTACH_FILTER.
+    Closing a listening socket resets what waits in its queue. So the queue is made so short that
+    one connection fills it, and filled with one of our own: newcomers knock again after a second,
+    at a closed door, and the balancer takes them elsewhere. What waits before ours is served.
+
+    In a `shared` queue, or one of several for a port, nobody can tell whose connection is in it:
+    there, what waits is served, and what comes in the moment before the end is lost.
     """
-    if sys.platform == "linux":
-        drop_all = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF_RET | BPF_K, 0 bytes
-        program = (ctypes.c_char * len(drop_all)).from_buffer_copy(drop_all)
-        for listening in sockets:
-            listening.setsockopt(
-                socket.SOL_SOCKET,
-                SO_ATTACH_FILTER,
-                struct.pack("HP", 1, ctypes.addressof(program)),
-            )
-    while select.select(sockets, [], [], 0)[0]:
-        await asyncio.sleep(0)
+    # Tornado accepts no more; the kernel goes on as long as a descriptor is open.
+    queues = [listening.dup() for listening in sockets]
     server.stop()
+    for queue in queues:
+        with queue, contextlib.ExitStack() as plugs:
+            if shared or sys.platform != "linux":
+                accept(server, queue)
+                continue
+            queue.listen(0)
+            while True:
+                accept(server, queue)
+                plug = plugs.enter_context(socket.socket(queue.family))
+                if fills(plug, queue):
+                    break
+            while unacknowledged(queue) > 1:
+                accept_one(server, queue)
+
+
+def fills(plug: socket.socket, queue: socket.socket) -> bool:
+    """Connect to a queue; tell whether the connection is in it, and not one that was quicker."""
+    plug.setblocking(False)
+    plug.connect_ex(queue.getsockname())
+    with contextlib.suppress(OSError):
+        plug.send(b"\n")
+        # The kernel acknowledges at once what reaches a connection in a queue.
+        return unacknowledged(plug) == 0
+    return False
+
+
+def accept(server: Server, queue: socket.socket) -> None:
+    """Serve all the connections that wait in a queue."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            accept_one(server, queue)
+
+
+def accept_one(server: Server, queue: socket.socket) -> None:
+    connection, address = queue.accept()
+    connection.setblocking(False)
+    server.handle_stream(IOStream(connection), address)
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """Return how much waits in the kernel: packets, or at a listening socket, connections.
+
+    It is tcpi_unacked in <linux/tcp.h>.
+    """
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
+    return int(struct.unpack_from("I", info, 24)[0])

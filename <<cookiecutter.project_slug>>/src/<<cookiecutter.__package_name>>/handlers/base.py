@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, format_timestamp
+from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
 from .. import DESCRIPTION, NAME
@@ -131,6 +132,8 @@ class Uniform(RequestHandler):
         tb: TracebackType | None,
     ) -> None:
         """Log what went wrong by path and request id: the query string may hold secrets."""
+        if isinstance(value, StreamClosedError):
+            return  # the client went away
         if isinstance(value, HTTPError) and value.status_code < 500:
             return
         fields = {"request_id": self.request_id, "path": self.request.path}
