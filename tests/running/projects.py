@@ -1,11 +1,13 @@
 """Generated projects that are set up: rendered, with a virtual environment, ready to run."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -39,12 +41,13 @@ def environment_for(**more: str) -> dict[str, str]:
 
 def require(program: str) -> str:
     """Return the path of a system's program; without it the test fails, or is skipped at home."""
-    if path := shutil.which(program, path=PATH):
-        return path
-    missing(f"{program} is not installed: tests/install-system-packages {program}")
+    path = shutil.which(program, path=PATH)
+    if path is None:
+        missing(f"{program} is not installed: tests/install-system-packages {program}")
+    return path
 
 
-def missing(reason: str) -> None:
+def missing(reason: str) -> NoReturn:
     """End a test that cannot be run here: a failure where everything must be there, else a skip."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
@@ -132,11 +135,30 @@ class Project:
 
 
 def copy_environment(source: Path, target: Path) -> None:
-    """Copy a virtual environment; its programs, which hold its path, then hold the new one."""
-    shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("ready"))
+    """Copy a virtual environment; its programs, which begin with its path, begin with the new one.
+
+    The packages in it are linked, not copied: an installer replaces files, it does not change them.
+    """
+
+    def link_or_copy(original: str, copy: str) -> None:
+        if "site-packages" in original:
+            with contextlib.suppress(OSError):  # another file system
+                os.link(original, copy)
+                return
+        shutil.copy2(original, copy)
+
+    shutil.copytree(
+        source,
+        target,
+        symlinks=True,
+        ignore=shutil.ignore_patterns("ready"),
+        copy_function=link_or_copy,
+    )
     for program in (target / "bin").iterdir():
-        if program.is_symlink() or not program.is_file():
-            continue
-        content = program.read_bytes()
-        if content.startswith(b"#!"):
-            program.write_bytes(content.replace(bytes(source), bytes(target)))
+        if program.is_file() and not program.is_symlink():
+            first, _, rest = program.read_bytes().partition(b"\n")
+            if first.startswith(b"#!" + bytes(source)):
+                # As installers write it for a path that is long or has spaces.
+                python = bytes(target / "bin" / "python")
+                start = b"#!/bin/sh\n'''exec' \"" + python + b'" "$0" "$@"\n\' \'\'\'\n'
+                program.write_bytes(start + rest)

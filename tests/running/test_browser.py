@@ -157,7 +157,9 @@ def test_the_panel_reconnects_by_itself(visitor: Visitor, stack: Stack) -> None:
     visitor.complaints = [text for text in visitor.complaints if "WebSocket" not in text]
 
 
-def test_a_new_password_ends_all_other_sessions(visitor: Visitor, chromium: Browser, stack: Stack) -> None:  # fmt: skip
+def test_a_new_password_ends_other_sessions(
+    visitor: Visitor, chromium: Browser, stack: Stack
+) -> None:
     """The account page lists the sessions; after a change of the password only one is left."""
     elsewhere = Visitor(chromium, stack, (visitor.name, visitor.password))
     elsewhere.sign_in()
@@ -268,7 +270,7 @@ def test_every_page_fits(
 
 
 def test_while_no_process_answers(visitor: Visitor, stack: Stack) -> None:
-    """The page from the balancer looks as the others do, and by itself goes over to the real one."""
+    """The balancer's page looks as the others do, and by itself makes way for the real one."""
     page = visitor.page
     stack.stop_workers()
     try:

@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -56,10 +56,8 @@ class Terminal:
         """Read until this text appears."""
 
         def appeared() -> bool:
-            try:
+            with suppress(BlockingIOError):
                 self.screen += os.read(self._ours, 65536).decode(errors="replace")
-            except BlockingIOError:
-                pass
             return text in self.screen
 
         wait_until(appeared, f"{text!r} on the terminal", seconds=seconds, evidence=self.__str__)

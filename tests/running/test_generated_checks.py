@@ -1,7 +1,6 @@
 """A generated project is green at birth: its own tests and checks, on each supported Python."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ VERSIONS = [version for version in interpreters.SUPPORTED if version in interpre
 
 
 @pytest.fixture(scope="module", params=[*VERSIONS, "nasty answers"])
-def checked(request: pytest.FixtureRequest, workshop: Path) -> Iterator[Project]:
+def checked(request: pytest.FixtureRequest, workshop: Path) -> Project:
     """A project that is set up and committed: the default answers on each Python, and the nasty."""
     version = request.param
     if version == "nasty answers":
@@ -33,7 +32,7 @@ def checked(request: pytest.FixtureRequest, workshop: Path) -> Iterator[Project]
     git(project, "init", "--quiet", "--initial-branch", "main")
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--message", "Begin")
-    yield project
+    return project
 
 
 def git(project: Project, *command: str) -> str:

@@ -1,18 +1,17 @@
 """`deploy/roll` under load: whatever becomes of it, no client notices."""
 
-import re
+import os
 import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.running.load import SOAK, Load, Request, scaled, usual_requests
+from tests.running.load import SOAK, Load, scaled, usual_requests
 from tests.running.processes import Stack, log_entries
 from tests.running.websockets import SERVICE_RESTART, Crowd
 
@@ -21,31 +20,52 @@ pytestmark = pytest.mark.full
 RESTARTS = scaled(8, 100)
 REQUESTS = scaled(2_000, 300_000)
 STEADY_SECONDS = scaled(3, 20)
+
 BROWSERS = 1000
 BACK_WITHIN = 10
+IDLE_BROWSERS = scaled(1_000, 10_000)
+IDLE_SECONDS = scaled(5, 60)
+
+REASON = "broken on purpose"
+CRASHES = f'raise RuntimeError("{REASON}")\n'
+CRASHES_ON_A_PORT = f'import sys\nif "%d" in sys.argv:\n    raise RuntimeError("{REASON}")\n'
+NEVER_READY = "DATABASE_URL=sqlite+aiosqlite:///var/without-tables.sqlite3\n"
 
 
 @pytest.fixture(scope="module")
 def session(stack: Stack) -> str:
     """The cookie of somebody who is signed in."""
     cookies = stack.sign_in(*stack.add_user())
-    return "; ".join(f"{name}={value}" for name, value in cookies.items() if name != "_xsrf")
+    return f"session={cookies['session']}"
 
 
-@pytest.fixture
-def requests(session: str) -> list[Request]:
-    return usual_requests(session)
+@contextmanager
+def nothing_lost(stack: Stack, session: str) -> Iterator[Load]:
+    """The usual load within this block, after which nothing of it has failed."""
+    with Load(stack.url, usual_requests(session)) as load:
+        yield load
+    print(f"{load.total} requests, {len(load.failures)} failed")
+    assert load.failures == []
+    assert len(load.answered) == len(usual_requests(session))
 
 
-def roll(stack: Stack, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run `deploy/roll` to its end."""
-    return stack.project.run(stack.project.program("python"), "deploy/roll", *options)
+def roll_command(stack: Stack, *options: str) -> list[str | Path]:
+    return [stack.project.program("python"), "deploy/roll", *options]
 
 
 def must_roll(stack: Stack) -> None:
-    done = roll(stack)
-    assert done.returncode == 0, f"{done.stdout}\n{stack.evidence()}"
-    assert done.stdout.count("ready after") == len(stack.worker_ports)
+    """Restart every process; all must come back."""
+    said = stack.project.must(*roll_command(stack))
+    assert [line[:5] for line in said.splitlines() if line.startswith("[")] == [
+        f"[{turn}/{len(stack.worker_ports)}]" for turn in range(1, len(stack.worker_ports) + 1)
+    ]
+
+
+def must_not_roll(stack: Stack, *options: str) -> str:
+    """Try to restart every process, which must fail; return what is said."""
+    done = stack.project.run(*roll_command(stack, *options))
+    assert done.returncode == 1, f"{done.stdout}\n{stack.evidence()}"
+    return done.stdout
 
 
 def posts(stack: Stack) -> Counter[str]:
@@ -60,30 +80,34 @@ def posts(stack: Stack) -> Counter[str]:
 
 
 @contextmanager
-def changed(file: Path, content: str) -> Iterator[None]:
-    """Let a file of the project have another content for a while."""
+def changed(file: Path, addition: str) -> Iterator[None]:
+    """Let a file of the project end with something else for a while."""
     before = file.read_text()
-    file.write_text(content)
+    file.write_text(before + addition)
     try:
         yield
     finally:
         file.write_text(before)
 
 
-def test_no_request_is_lost(stack: Stack, requests: list[Request]) -> None:
-    """However often all processes are restarted: every request is answered, no POST done twice."""
+def resident(pids: Iterable[int]) -> int:
+    """The memory that these processes take, in bytes."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    return sum(page * int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+
+
+def test_no_request_is_lost(stack: Stack, session: str) -> None:
+    """However often all processes are restarted, every request is answered, no POST done twice."""
     before = posts(stack)
     restarts = 0
-    with Load(stack.url, requests) as load:
+    with nothing_lost(stack, session) as load:
         steady = load.phase_of(STEADY_SECONDS)
         with load.phase() as rolling:
             while restarts < RESTARTS or load.total < REQUESTS:
                 must_roll(stack)
                 restarts += len(stack.worker_ports)
-    print(f"{load.total} requests, {restarts} restarts, {len(load.failures)} failed")
-    print(f"steady: {steady}\nduring the rolls: {rolling}")
-    print(f"99% of the time {rolling.p99 / steady.p99:.2f} times the steady one")
-    assert load.failures == []
+    print(f"{restarts} restarts\nsteady: {steady}\nduring the rolls: {rolling}")
+    print(f"99% take {rolling.p99 / steady.p99:.2f} times as long at most as in the steady state")
 
     def executed() -> Counter[str]:
         done = posts(stack) - before
@@ -98,7 +122,7 @@ def test_no_request_is_lost(stack: Stack, requests: list[Request]) -> None:
 
 def test_a_crowd_comes_back(stack: Stack, session: str) -> None:
     """A thousand browsers with an open panel are told 1012, and are back elsewhere within 10 s."""
-    with Crowd(stack.url, session, BROWSERS) as crowd:
+    with nothing_lost(stack, session), Crowd(stack.url, session, BROWSERS) as crowd:
         stack.wait_until(lambda: crowd.connected == BROWSERS, "all are connected", seconds=60)
         old = set(stack.worker_pids().values())
         assert {pid for _, pid in crowd.processes} <= old
@@ -108,5 +132,89 @@ def test_a_crowd_comes_back(stack: Stack, session: str) -> None:
     print(f"{crowd.codes.total()} times sent away, back after {max(crowd.absences):.1f} s at most")
     assert set(crowd.codes) == {SERVICE_RESTART}
     assert crowd.codes.total() >= BROWSERS
-    assert len(crowd.absences) == crowd.codes.total()
     assert max(crowd.absences) < BACK_WITHIN
+
+
+def test_a_crowd_is_cheap(stack: Stack, session: str) -> None:
+    """Browsers that only listen stay connected, to all processes, for little memory each."""
+    pids = stack.worker_pids().values()
+    before = resident(pids)
+    with Crowd(stack.url, session, IDLE_BROWSERS) as crowd:
+        stack.wait_until(lambda: crowd.connected == IDLE_BROWSERS, "all are connected", seconds=120)
+        time.sleep(IDLE_SECONDS)
+        each = (resident(pids) - before) / IDLE_BROWSERS
+        assert crowd.connected == IDLE_BROWSERS
+        assert crowd.codes == {}
+        assert {port for port, _ in crowd.processes} == set(stack.worker_ports)
+    print(f"{IDLE_BROWSERS} idle WebSockets for {IDLE_SECONDS} s, {each / 1024:.1f} KiB each")
+    assert each < 100 * 1024
+
+
+@pytest.mark.parametrize(
+    ("file", "addition", "reasons"),
+    [
+        ("__init__.py", CRASHES, ["it ended", REASON]),
+        (".env", NEVER_READY, ["it was not ready within 10 s", "no such table"]),
+    ],
+    ids=["crashes", "is-never-ready"],
+)
+def test_a_release_that(
+    file: str, addition: str, reasons: list[str], stack: Stack, session: str
+) -> None:
+    """A release that crashes, or is never ready, is found out before any process is touched."""
+    project = stack.project
+    pids = stack.worker_pids()
+    folder = project.folder if file == ".env" else project.package
+    with nothing_lost(stack, session), changed(folder / file, addition):
+        said = must_not_roll(stack, "--timeout", "10")
+    for reason in [*reasons, "/readyz: ", "Its log ends:"]:
+        assert reason in said
+    assert said.count("Not touched: ") == len(pids)
+    assert stack.worker_pids() == pids
+
+
+def test_rolls_that_end_early(stack: Stack, session: str) -> None:
+    """A second roll, Ctrl-C, a process that does not come back: each is told, the next roll mends."""
+    with nothing_lost(stack, session):
+        a_second_roll_and_ctrl_c(stack)
+        a_process_that_does_not_come_back(stack)
+        must_roll(stack)
+        assert len(stack.worker_pids()) == len(stack.worker_ports)
+
+
+def a_second_roll_and_ctrl_c(stack: Stack) -> None:
+    """While one roll runs another is refused; Ctrl-C ends the one, which tells how far it came."""
+    first, second, *others = [f"{stack.project.slug}-{port}" for port in stack.worker_ports]
+    rolling = subprocess.Popen(
+        roll_command(stack),
+        cwd=stack.project.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while not rolling.stdout.readline().startswith("[1/"):
+        assert rolling.poll() is None
+    assert f"Another roll is running: pid {rolling.pid}, user " in must_not_roll(stack)
+
+    rolling.send_signal(signal.SIGINT)
+    said = rolling.communicate()[0]
+    assert rolling.returncode == 130
+    told = ["Interrupted.", f"Restarted: {first}", f"In the middle of it: {second} ("]
+    for line in [*told, *(f"Not touched: {other}" for other in others), "Run this again."]:
+        assert line in said
+
+
+def a_process_that_does_not_come_back(stack: Stack) -> None:
+    """The roll ends there, says why, and takes it out; the others serve what they served."""
+    broken = stack.worker_ports[1]
+    untouched = [stack.worker_ports[2], stack.worker_ports[3]]
+    pids = stack.worker_pids()
+    with changed(stack.project.package / "__init__.py", CRASHES_ON_A_PORT % broken):
+        said = must_not_roll(stack)
+    told = [f"{stack.project.slug}-{broken} failed: it ended.", REASON, "/readyz: no answer"]
+    for line in [*told, "Its log ends:", "It is stopped now"]:
+        assert line in said
+    assert stack.worker_pids().keys() == {*stack.worker_ports} - {broken}
+    assert {port: stack.worker_pids()[port] for port in untouched} == {
+        port: pids[port] for port in untouched
+    }
