@@ -1,4 +1,4 @@
-"""Load from outside: many connections that ask without a pause, and every failure is kept.
+"""Load from outside: many connections that ask on and on, and every failure is kept.
 
     with Load(stack.url, usual_requests(cookies)) as load:
         roll(stack)
@@ -11,6 +11,7 @@ for 10 s. Nothing is tried again: a browser would, and hide what is lost.
 import asyncio
 import itertools
 import os
+import random
 import secrets
 import time
 from array import array
@@ -23,6 +24,7 @@ from urllib.parse import urlsplit
 
 SOAK = bool(os.environ.get("SOAK"))
 TIMEOUT = 10
+RATE = 500
 # A failure is quickly had: without a pause, one that lasts for a second would count thousandfold.
 PAUSE_AFTER_FAILURE = 0.1
 
@@ -139,17 +141,20 @@ class Phase:
 
 
 class Load(Background):
-    """Asks for these in turn, over many connections at a time.
+    """Asks for these in turn, over many connections at a time, so many times a second at most.
 
     Half of the connections are kept, as browsers do; the others are made anew for each request.
     """
 
-    def __init__(self, url: str, requests: list[Request], connections: int = 64) -> None:
+    def __init__(
+        self, url: str, requests: list[Request], *, connections: int = 64, rate: float = RATE
+    ) -> None:
         address = urlsplit(url)
         self._port = address.port
         self._host = address.netloc
         self._requests = requests
         self._connections = connections
+        self._pause = connections / rate
         self._seconds = array("d")
         self._begin = time.monotonic()
         self.answered: Counter[str] = Counter()
@@ -193,10 +198,14 @@ class Load(Background):
         # Each begins with another one, so that all kinds are asked for at any time.
         turns = itertools.islice(itertools.cycle(prepared), number // 2, None)
         connection: Connection | None = None
+        due = time.monotonic() + random.random() * self._pause  # noqa: S311
         for name, expected, content in turns:
             if stop.is_set():
                 break
+            await asyncio.sleep(due - time.monotonic())
             begin = time.monotonic()
+            # What is late is not made up for: that would be more than so many times a second.
+            due = max(due + self._pause, begin)
             how = "over a kept connection" if connection else "over a new connection"
             try:
                 async with asyncio.timeout(TIMEOUT):

@@ -174,7 +174,7 @@ def test_a_release_that(
 
 
 def test_rolls_that_end_early(stack: Stack, session: str) -> None:
-    """A second roll, Ctrl-C, a process that does not come back: each is told, the next roll mends."""
+    """A second roll, Ctrl-C, a process that does not come back: told, and mended by the next."""
     with nothing_lost(stack, session):
         a_second_roll_and_ctrl_c(stack)
         a_process_that_does_not_come_back(stack)

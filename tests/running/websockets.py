@@ -105,10 +105,10 @@ class Crowd(Background):
             left = left if failures else time.monotonic()
             self.codes[code] += 1
             longest = min(2**failures, 15)
+            if code == SERVICE_RESTART:
+                longest = max(longest, 2)
             failures += 1
-            await asyncio.sleep(
-                random.random() * (max(longest, 2) if code == SERVICE_RESTART else longest)
-            )  # noqa: S311
+            await asyncio.sleep(random.random() * longest)  # noqa: S311
 
 
 class Browser(asyncio.Protocol):

@@ -29,6 +29,9 @@ MAX_HEADER_BYTES = 32 * 1024
 # The balancer closes a connection to us that was idle for << cookiecutter.__upstream_idle_seconds >> s. We never do it first: it might be
 # sending a request at that very moment.
 BALANCER_IDLE_SECONDS = << cookiecutter.__upstream_idle_seconds >> + 0.5
+# Whoever comes past the balancer is not waited for for ever.
+CLIENT_IDLE_SECONDS = 75
+BODY_SECONDS = 60
 BACKLOG = 1024
 
 
@@ -136,8 +139,8 @@ async def main(
             max_body_size=MAX_BODY_BYTES,
             max_buffer_size=MAX_BODY_BYTES + MAX_HEADER_BYTES,
             max_header_size=MAX_HEADER_BYTES,
-            idle_connection_timeout=3600,
-            body_timeout=60,
+            idle_connection_timeout=CLIENT_IDLE_SECONDS,
+            body_timeout=BODY_SECONDS,
         )
         stop = stop_event(lifeline)
         spare_garbage_collector()
