@@ -23,11 +23,18 @@ def cookies_of(response: HTTPResponse) -> SimpleCookie:
     return cookies
 
 
+async def next_message(socket: WebSocketClientConnection) -> str | None:
+    """Return what the other side sends next, None if it closes the socket instead."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        message = await socket.read_message()
+    assert not isinstance(message, bytes)
+    return message
+
+
 async def close_code(socket: WebSocketClientConnection) -> int | None:
     """Read until the other side closes the socket, and return with which code."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while await socket.read_message() is not None:
-            pass
+    while await next_message(socket) is not None:
+        pass
     return socket.close_code
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from << cookiecutter.__package_name >>.live import SERVICE_RESTART, SIGNED_OUT
 
-from .browser import Browser, close_code
+from .browser import Browser, close_code, next_message
 from .running import Site
 from .waiting import until
 
@@ -32,7 +32,7 @@ async def test_a_panel_is_told_how_its_process_is_doing(site: Site, browser: Bro
     await browser.sign_in()
     site.app.metrics.lag_seconds = 0.0123456
     async with browser.websocket() as socket:
-        message = json.loads(await socket.read_message() or "")
+        message = json.loads(await next_message(socket) or "")
     assert message == {
         "port": site.settings.port,
         "pid": os.getpid(),
@@ -57,7 +57,7 @@ async def test_a_panel_closes_when_its_session_has_ended(
         await here_again.post("/logout")
         ticking()
         assert await close_code(closing) == SIGNED_OUT
-        assert await staying.read_message() is not None
+        assert await next_message(staying) is not None
 
 
 async def test_a_database_that_is_away_signs_nobody_out(
@@ -71,7 +71,7 @@ async def test_a_database_that_is_away_signs_nobody_out(
         ticking()
         # The first comes at once, the second just before the sessions are checked.
         for _ in range(3):
-            assert await socket.read_message() is not None
+            assert await next_message(socket) is not None
 
 
 async def test_a_draining_process_sends_its_panels_away(site: Site, browser: Browser) -> None:

@@ -180,7 +180,7 @@ class Program:
     def evidence(self) -> str:
         """The last lines of everything it has written."""
         return "\n".join(
-            f"--- {name}\n" + "\n".join(text.splitlines()[-15:])
+            "\n".join([f"--- {name}", *(line[:160] for line in text.splitlines()[-10:])])
             for name, text in self.logs().items()
             if text
         )

@@ -1,7 +1,12 @@
 """A generated project is green at birth: its own tests and checks, on each supported Python."""
 
+import os
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -11,28 +16,60 @@ from tests.running.projects import Project
 
 pytestmark = pytest.mark.full
 
-RUNNING = "{}.{}".format(*sys.version_info)
-# Those that this machine lacks are named at the top of the report.
-VERSIONS = [version for version in interpreters.SUPPORTED if version in interpreters.found()]
+HERE = "{}.{}".format(*sys.version_info)
+NASTY = "nasty answers"
+# The Pythons that this machine lacks are named at the top of the report.
+SUBJECTS = [*interpreters.found(), NASTY]
+
+COMMANDS = {
+    "check": ("make", "check"),
+    "test": ("make", "test"),
+    "fix": ("make", "fix"),
+    "commit": (".venv/bin/pre-commit", "run", "--all-files"),
+}
 
 
-@pytest.fixture(scope="module", params=[*VERSIONS, "nasty answers"])
-def checked(request: pytest.FixtureRequest, workshop: Path) -> Project:
-    """A project that is set up and committed: the default answers on each Python, and the nasty."""
-    version = request.param
-    if version == "nasty answers":
-        project = request.getfixturevalue("nasty_project")
-    elif version == RUNNING:
-        project = request.getfixturevalue("default_project")
-    else:
-        python = interpreters.found()[version]
-        project = Project.render(workshop / version)
-        project.set_up(packages=environment(project.folder, python).parent, python=python)
-        assert project.must(project.program("python"), "-V").startswith(f"Python {version}.")
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended, and what git then saw that was not generated."""
+
+    done: CompletedProcess[str]
+    changes: str
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    workshop: Path, default_project: Project, nasty_project: Project
+) -> Iterator[dict[str, Future[dict[str, Outcome]]]]:
+    """All commands in all projects: the default answers on each Python, and the nasty ones.
+
+    They run side by side, as many at a time as there are processors.
+    """
+    projects = {
+        version: default_project if version == HERE else Project.render(workshop / version)
+        for version in interpreters.found()
+    } | {NASTY: nasty_project}
+    with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
+        yield {
+            subject: side_by_side.submit(run_all, subject, project, workshop / "hooks" / subject)
+            for subject, project in projects.items()
+        }
+
+
+def run_all(subject: str, project: Project, hooks: Path) -> dict[str, Outcome]:
+    if python := interpreters.found().get(subject):
+        packages = environment(project.folder, python).parent
+        project.set_up(packages=None if subject == HERE else packages, python=python)
+        assert project.must(project.program("python"), "-V").startswith(f"Python {subject}.")
     git(project, "init", "--quiet", "--initial-branch", "main")
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--message", "Begin")
-    return project
+    return {
+        name: Outcome(
+            project.run(*command, PRE_COMMIT_HOME=str(hooks)), git(project, "status", "--porcelain")
+        )
+        for name, command in COMMANDS.items()
+    }
 
 
 def git(project: Project, *command: str) -> str:
@@ -40,35 +77,35 @@ def git(project: Project, *command: str) -> str:
     return project.must("git", *nobody, *command)
 
 
-def changes(project: Project) -> str:
-    """What differs from what was generated, new files included."""
-    return git(project, "status", "--porcelain")
+@pytest.fixture(params=SUBJECTS)
+def outcome(
+    request: pytest.FixtureRequest, outcomes: dict[str, Future[dict[str, Outcome]]]
+) -> dict[str, Outcome]:
+    return outcomes[request.param].result()
 
 
-def test_the_suite_is_green(checked: Project) -> None:
+def assert_green(outcome: Outcome) -> None:
+    assert outcome.done.returncode == 0, outcome.done.stdout
+    assert outcome.changes == ""
+
+
+def test_the_suite_is_green(outcome: dict[str, Outcome]) -> None:
     """`make test` passes, and leaves no file that git would see."""
-    checked.must("make", "test")
-    assert changes(checked) == ""
+    assert_green(outcome["test"])
 
 
-def test_the_checks_are_content_and_change_nothing(checked: Project) -> None:
-    """`make check` finds nothing to say in what was just generated."""
-    assert changes(checked) == ""
-    checked.must("make", "check")
-    assert changes(checked) == ""
+def test_the_checks_are_content(outcome: dict[str, Outcome]) -> None:
+    """`make check` finds nothing to say in what was just generated, and changes nothing."""
+    assert_green(outcome["check"])
 
 
-def test_there_is_nothing_to_fix(checked: Project) -> None:
+def test_there_is_nothing_to_fix(outcome: dict[str, Outcome]) -> None:
     """`make fix` changes nothing, the list of settings it writes included."""
-    checked.must("make", "fix")
-    assert changes(checked) == ""
+    assert_green(outcome["fix"])
 
 
-def test_every_commit_passes_pre_commit(checked: Project, workshop: Path) -> None:
+def test_every_commit_passes_pre_commit(outcome: dict[str, Outcome]) -> None:
     """All hooks pass on all files, with nothing fetched from anywhere."""
-    said = checked.must(
-        checked.program("pre-commit"), "run", "--all-files", PRE_COMMIT_HOME=str(workshop / "hooks")
-    )
-    assert "Passed" in said
-    assert "Skipped" not in said
-    assert changes(checked) == ""
+    assert_green(outcome["commit"])
+    assert "Passed" in outcome["commit"].done.stdout
+    assert "Skipped" not in outcome["commit"].done.stdout

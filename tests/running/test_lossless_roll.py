@@ -129,9 +129,11 @@ def test_a_crowd_comes_back(stack: Stack, session: str) -> None:
         must_roll(stack)
         stack.wait_until(lambda: crowd.connected == BROWSERS, "all are back", seconds=BACK_WITHIN)
         assert {pid for _, pid in crowd.processes} <= set(stack.worker_pids().values()) - old
-    print(f"{crowd.codes.total()} times sent away, back after {max(crowd.absences):.1f} s at most")
-    assert set(crowd.codes) == {SERVICE_RESTART}
-    assert crowd.codes.total() >= BROWSERS
+    print(
+        f"{crowd.endings.total()} times sent away, back after {max(crowd.absences):.1f} s at most"
+    )
+    assert crowd.endings.keys() == {SERVICE_RESTART}
+    assert crowd.endings.total() >= BROWSERS
     assert max(crowd.absences) < BACK_WITHIN
 
 
@@ -144,7 +146,7 @@ def test_a_crowd_is_cheap(stack: Stack, session: str) -> None:
         time.sleep(IDLE_SECONDS)
         each = (resident(pids) - before) / IDLE_BROWSERS
         assert crowd.connected == IDLE_BROWSERS
-        assert crowd.codes == {}
+        assert crowd.endings == {}
         assert {port for port, _ in crowd.processes} == set(stack.worker_ports)
     print(f"{IDLE_BROWSERS} idle WebSockets for {IDLE_SECONDS} s, {each / 1024:.1f} KiB each")
     assert each < 100 * 1024

@@ -3,7 +3,7 @@
     with Crowd(stack.url, cookies, 1000) as crowd:
         roll(stack)
         stack.wait_until(lambda: crowd.connected == 1000, "all are back")
-    assert set(crowd.codes) == {1012}
+    assert crowd.endings.keys() == {1012}
 
 Its own client, because ten thousand of Tornado's would be the heaviest part of a test.
 """
@@ -22,7 +22,6 @@ from urllib.parse import urlsplit
 from tests.running.load import Background
 
 SERVICE_RESTART = 1012
-BROKEN = 1006  # what a browser reports when a connection ends without a word
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 # Browsers come one by one; who knocks ten thousand times at once tests the kernel.
 AT_A_TIME = 100
@@ -50,8 +49,9 @@ class Crowd(Background):
             ]
         ).encode()
         self._browsers = [Browser() for _ in range(count)]
-        # Why connections ended, and how long each browser then was without one.
-        self.codes: Counter[int] = Counter()
+        # How connections ended, by their close codes or else in words, and how long the browsers
+        # were without one.
+        self.endings: Counter[int | str] = Counter()
         self.absences: list[float] = []
 
     @property
@@ -96,16 +96,16 @@ class Crowd(Background):
                     failures = 0
                     if left is not None:
                         self.absences.append(time.monotonic() - left)
-                code = await browser.ended
-            except OSError:  # a TimeoutError too
-                code = BROKEN
+                ending = await browser.ended
+            except OSError as error:  # a TimeoutError too
+                ending = repr(error)
             finally:
                 if transport:
                     transport.abort()
             left = left if failures else time.monotonic()
-            self.codes[code] += 1
+            self.endings[ending] += 1
             longest = min(2**failures, 15)
-            if code == SERVICE_RESTART:
+            if ending == SERVICE_RESTART:
                 longest = max(longest, 2)
             failures += 1
             await asyncio.sleep(random.random() * longest)  # noqa: S311
@@ -121,13 +121,13 @@ class Browser(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         loop = asyncio.get_running_loop()
         self.heard: asyncio.Future[None] = loop.create_future()
-        self.ended: asyncio.Future[int] = loop.create_future()
+        self.ended: asyncio.Future[int | str] = loop.create_future()
         self._transport = transport
         self._received = b""
         self._upgraded = False
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._end(BROKEN)
+        self._end(f"lost: {error}")
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -136,7 +136,7 @@ class Browser(asyncio.Protocol):
             if not end:
                 return
             if not head.startswith(b"HTTP/1.1 101 "):
-                self._end(BROKEN)
+                self._end(head.partition(b"\r\n")[0].decode())
                 return
             self._upgraded, self._received = True, rest
         while frame := self._next_frame():
@@ -173,9 +173,9 @@ class Browser(asyncio.Protocol):
         # A client must mask what it sends; with a mask of zeros nothing changes.
         self._transport.write(bytes([0x80 | kind, 0x80 | len(content)]) + bytes(4) + content)
 
-    def _end(self, code: int) -> None:
+    def _end(self, how: int | str) -> None:
         self.process = None
         if not self.ended.done():
-            self.ended.set_result(code)
+            self.ended.set_result(how)
         if not self.heard.done():
             self.heard.set_result(None)

@@ -10,9 +10,10 @@ from argon2 import PasswordHasher
 from sqlalchemy import event, func, select, text, update
 from sqlalchemy.exc import OperationalError
 
-from << cookiecutter.__package_name >>.accounts import AccountError, Accounts, SignedIn, passwords
+from << cookiecutter.__package_name >>.accounts import AccountError, Accounts, SignedIn, TooManyAttempts, passwords
 from << cookiecutter.__package_name >>.accounts.accounts import IDLE, LIFETIME, SEEN_EVERY
-from << cookiecutter.__package_name >>.accounts.tables import Session, User
+from << cookiecutter.__package_name >>.accounts.attempts import PER_NAME
+from << cookiecutter.__package_name >>.accounts.tables import Attempt, Session, User
 from << cookiecutter.__package_name >>.database import Database
 
 from ..browser import BETTER, PASSWORD
@@ -122,6 +123,17 @@ async def test_only_the_right_pair_signs_in(
     """Any other name or password starts no session."""
     assert await accounts.sign_in(name, password, **WHO) is None
     assert await count_sessions(database) == 0
+
+
+async def test_what_is_no_name_is_not_kept(accounts: Accounts, database: Database) -> None:
+    """Names that nobody can have count together, and what was typed is not stored."""
+    for n in range(PER_NAME):
+        assert await accounts.sign_in(f"no name {n}" * 99, PASSWORD, **WHO) is None
+    with pytest.raises(TooManyAttempts):
+        await accounts.sign_in("\u00e9", PASSWORD, **WHO)
+    async with database.transaction() as transaction:
+        subjects = set(await transaction.scalars(select(Attempt.subject)))
+    assert not any("no name" in subject for subject in subjects)
 
 
 async def test_a_session_knows_where_it_comes_from(accounts: Accounts) -> None:
