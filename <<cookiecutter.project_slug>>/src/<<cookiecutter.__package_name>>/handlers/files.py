@@ -1,6 +1,6 @@
 """Static files, for a process that is reached without a balancer; nginx serves them from disk."""
 
-from tornado.web import StaticFileHandler
+from tornado.web import HTTPError, StaticFileHandler
 
 from .base import Page
 
@@ -13,6 +13,12 @@ class StaticFiles(StaticFileHandler, Page):  # type: ignore[misc]
 
     def prepare(self) -> None:
         """Ask nobody who they are: files are for everybody."""
+
+    def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
+        # No file's name holds it, and the system refuses it in words that Tornado does not expect.
+        if "\0" in absolute_path:
+            raise HTTPError(404)
+        return super().validate_absolute_path(root, absolute_path)
 
     def set_extra_headers(self, path: str) -> None:
         versioned = "v" in self.request.query_arguments
