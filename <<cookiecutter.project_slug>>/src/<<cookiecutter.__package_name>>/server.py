@@ -107,9 +107,11 @@ def serve(settings: Settings, *, reuse_port: bool = False, processes: int | None
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, let_go)
     fork_processes(processes)
-    # Closed already, if this child is one that was started anew when all were to stop.
-    with contextlib.suppress(OSError):
+    try:
         os.close(parent_end)
+    except OSError:
+        # It is closed already: this child was started for one that died when all were to stop.
+        return
     uvloop.run(main(settings, sockets, lifeline, shared=True))
 
 
