@@ -7,7 +7,6 @@ import contextlib
 import re
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -85,7 +84,7 @@ REFUSED = {
         )
         for length in ("-1", "+5", "5 5", "5, 6", "1e1", "0x5", "5_0", "", "9" * 30, "\uff15")
     },
-    # --- Whose body is it? What a balancer and a process may see differently (request smuggling) ---
+    # --- Whose body is it? What balancer and process may see differently (request smuggling) ---
     "two lengths": message(
         "POST /login HTTP/1.1", FORM, "Content-Length: 5", "Content-Length: 40", body=b"abcde"
     ),
