@@ -15,7 +15,12 @@ from << cookiecutter.__package_name >>.accounts import Accounts
 from << cookiecutter.__package_name >>.checks import Finding, Severity
 from << cookiecutter.__package_name >>.database import Database
 from << cookiecutter.__package_name >>.migrations import check_migrations
-from << cookiecutter.__package_name >>.settings import Settings, env_example, load_settings, parse_cookie_secret
+from << cookiecutter.__package_name >>.settings import (
+    Settings,
+    env_example,
+    load_settings,
+    parse_cookie_secret,
+)
 
 from .browser import BETTER, PASSWORD
 

@@ -7,7 +7,11 @@ import pytest
 
 from << cookiecutter.__package_name >>.accounts import LIFETIME
 from << cookiecutter.__package_name >>.rotation import rotate
-from << cookiecutter.__package_name >>.settings import SettingsError, load_settings, parse_cookie_secret
+from << cookiecutter.__package_name >>.settings import (
+    SettingsError,
+    load_settings,
+    parse_cookie_secret,
+)
 
 from .conftest import SECRET
 

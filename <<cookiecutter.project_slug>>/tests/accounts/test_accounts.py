@@ -10,7 +10,13 @@ from argon2 import PasswordHasher
 from sqlalchemy import event, func, select, text, update
 from sqlalchemy.exc import OperationalError
 
-from << cookiecutter.__package_name >>.accounts import AccountError, Accounts, SignedIn, TooManyAttempts, passwords
+from << cookiecutter.__package_name >>.accounts import (
+    AccountError,
+    Accounts,
+    SignedIn,
+    TooManyAttempts,
+    passwords,
+)
 from << cookiecutter.__package_name >>.accounts.accounts import IDLE, LIFETIME, SEEN_EVERY
 from << cookiecutter.__package_name >>.accounts.attempts import PER_NAME
 from << cookiecutter.__package_name >>.accounts.tables import Attempt, Session, User

@@ -7,7 +7,12 @@ import pytest
 from sqlalchemy import func, select, update
 
 from << cookiecutter.__package_name >>.accounts import TooManyAttempts
-from << cookiecutter.__package_name >>.accounts.attempts import PER_ADDRESS, PER_NAME, WINDOW, Attempts
+from << cookiecutter.__package_name >>.accounts.attempts import (
+    PER_ADDRESS,
+    PER_NAME,
+    WINDOW,
+    Attempts,
+)
 from << cookiecutter.__package_name >>.accounts.tables import Attempt
 from << cookiecutter.__package_name >>.database import Database
 
