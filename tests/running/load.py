@@ -1,8 +1,7 @@
 """Load from outside: many connections that ask on and on, and every failure is kept.
 
-    with Load(stack.url, usual_requests(cookies)) as load:
+    with nothing_lost(stack.url, usual_requests(session_at(stack))):
         roll(stack)
-    assert load.failures == []
 
 A failure is any answer but the expected one, a connection that is refused or breaks, and silence
 for 10 s. Nothing is tried again: a browser would, and hide what is lost.
@@ -19,8 +18,10 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
+
+from tests.running.processes import Program
 
 SOAK = bool(os.environ.get("SOAK"))
 TIMEOUT = 10
@@ -70,6 +71,11 @@ def usual_requests(session: str) -> list[Request]:
         Request("POST", "/logout", 303, cookies=f"_xsrf={token}", body=f"_xsrf={token}"),
         Request("GET", "/api/me", 200, cookies=session),
     ]
+
+
+def session_at(program: Program) -> str:
+    """The cookie of somebody who is signed in there."""
+    return f"session={program.sign_in(*program.add_user())['session']}"
 
 
 class Failure(NamedTuple):
@@ -230,6 +236,16 @@ class Load(Background):
                 connection = None
         if connection:
             connection.close()
+
+
+@contextmanager
+def nothing_lost(url: str, requests: list[Request], **options: Any) -> Iterator[Load]:
+    """This load within a block, after which everything was asked and nothing has failed."""
+    with Load(url, requests, **options) as load:
+        yield load
+    print(f"{load.total} requests, {len(load.failures)} failed")
+    assert load.failures == []
+    assert len(load.answered) == len(requests)
 
 
 class Connection(asyncio.Protocol):

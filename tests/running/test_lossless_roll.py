@@ -5,13 +5,13 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from tests.running.load import SOAK, Load, scaled, usual_requests
+from tests.running.faults import changed
+from tests.running.load import SOAK, nothing_lost, scaled, session_at, usual_requests
 from tests.running.processes import Stack, log_entries
 from tests.running.websockets import SERVICE_RESTART, Crowd
 
@@ -35,18 +35,7 @@ NEVER_READY = "DATABASE_URL=sqlite+aiosqlite:///var/without-tables.sqlite3\n"
 @pytest.fixture(scope="module")
 def session(stack: Stack) -> str:
     """The cookie of somebody who is signed in."""
-    cookies = stack.sign_in(*stack.add_user())
-    return f"session={cookies['session']}"
-
-
-@contextmanager
-def nothing_lost(stack: Stack, session: str) -> Iterator[Load]:
-    """The usual load within this block, after which nothing of it has failed."""
-    with Load(stack.url, usual_requests(session)) as load:
-        yield load
-    print(f"{load.total} requests, {len(load.failures)} failed")
-    assert load.failures == []
-    assert len(load.answered) == len(usual_requests(session))
+    return session_at(stack)
 
 
 def roll_command(stack: Stack, *options: str) -> list[str | Path]:
@@ -79,17 +68,6 @@ def posts(stack: Stack) -> Counter[str]:
     )
 
 
-@contextmanager
-def changed(file: Path, addition: str) -> Iterator[None]:
-    """Let a file of the project end with something else for a while."""
-    before = file.read_text()
-    file.write_text(before + addition)
-    try:
-        yield
-    finally:
-        file.write_text(before)
-
-
 def resident(pids: Iterable[int]) -> int:
     """The memory that these processes take, in bytes."""
     page = os.sysconf("SC_PAGE_SIZE")
@@ -100,7 +78,7 @@ def test_no_request_is_lost(stack: Stack, session: str) -> None:
     """However often all processes are restarted, every request is answered, no POST done twice."""
     before = posts(stack)
     restarts = 0
-    with nothing_lost(stack, session) as load:
+    with nothing_lost(stack.url, usual_requests(session)) as load:
         steady = load.phase_of(STEADY_SECONDS)
         with load.phase() as rolling:
             while restarts < RESTARTS or load.total < REQUESTS:
@@ -122,7 +100,10 @@ def test_no_request_is_lost(stack: Stack, session: str) -> None:
 
 def test_a_crowd_comes_back(stack: Stack, session: str) -> None:
     """A thousand browsers with an open panel are told 1012, and are back elsewhere within 10 s."""
-    with nothing_lost(stack, session), Crowd(stack.url, session, BROWSERS) as crowd:
+    with (
+        nothing_lost(stack.url, usual_requests(session)),
+        Crowd(stack.url, session, BROWSERS) as crowd,
+    ):
         stack.wait_until(lambda: crowd.connected == BROWSERS, "all are connected", seconds=60)
         old = set(stack.worker_pids().values())
         assert {pid for _, pid in crowd.processes} <= old
@@ -167,7 +148,7 @@ def test_a_release_that(
     project = stack.project
     pids = stack.worker_pids()
     folder = project.folder if file == ".env" else project.package
-    with nothing_lost(stack, session), changed(folder / file, addition):
+    with nothing_lost(stack.url, usual_requests(session)), changed(folder / file, addition):
         said = must_not_roll(stack, "--timeout", "10")
     for reason in [*reasons, "/readyz: ", "Its log ends:"]:
         assert reason in said
@@ -177,7 +158,7 @@ def test_a_release_that(
 
 def test_rolls_that_end_early(stack: Stack, session: str) -> None:
     """A second roll, Ctrl-C, a process that does not come back: told, and mended by the next."""
-    with nothing_lost(stack, session):
+    with nothing_lost(stack.url, usual_requests(session)):
         a_second_roll_and_ctrl_c(stack)
         a_process_that_does_not_come_back(stack)
         must_roll(stack)

@@ -64,6 +64,15 @@ def test_make_run_restarts_by_itself_even_after_a_syntax_error(project: Project,
         service.wait(10)
 
 
+def test_make_run_tells_what_is_wrong(project: Project, port: int) -> None:
+    """A setting that is wrong is on the terminal, while `make run` waits for it to be mended."""
+    service = Program(project, port, "make", "run", PORT=f"{port}", LOG_LEVEL="LOUD").launch()
+    try:
+        service.wait_until(lambda: "LOG_LEVEL:" in service.output, "the setting is named")
+    finally:
+        service.kill()
+
+
 def test_a_port_each(project: Project, port: int) -> None:
     """One process on its own port answers there, logs as JSON, and names no server."""
     with Service(project, port) as service, service.client() as client:

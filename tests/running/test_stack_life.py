@@ -1,7 +1,9 @@
 """`make stack` from its start to its end: what it refuses, where it works, what it leaves."""
 
+import re
 import signal
 import socket
+import ssl
 from pathlib import Path
 
 import httpx
@@ -69,6 +71,39 @@ def test_it_works_in_any_folder(each_project: Project, workshop: Path) -> None:
         stack.stop(signal.SIGTERM)
     assert_drained(stack)
     assert_gone(project)
+
+
+def test_https_is_one_word_away(each_project: Project) -> None:
+    """`make stack HTTPS=1` also says where https is; cookies are bound to it there."""
+    with Stack(each_project, "make", "stack", "HTTPS=1") as stack:
+        said = stack.wait_until(
+            lambda: re.search(
+                r"^Ready: \S+ and (https://localhost:\d+)", stack.output, re.MULTILINE
+            ),
+            "both addresses are on the terminal",
+        )
+        certificate = ssl.create_default_context(
+            cafile=each_project.folder / "var" / "tls" / "fullchain.pem"
+        )
+        answer = httpx.get(f"{said[1]}/login", trust_env=False, verify=certificate)
+        assert answer.status_code == 200
+        assert answer.headers["Set-Cookie"].startswith("__Host-")
+        assert "; Secure" in answer.headers["Set-Cookie"]
+        assert httpx.get(f"{stack.url}/healthz", trust_env=False).status_code == 200
+    assert_gone(each_project)
+
+
+def test_a_mistake_in_a_file_is_told(default_project: Project) -> None:
+    """Where supervisord refuses its configuration, the terminal has the reason, not silence."""
+    workers = default_project.folder / "deploy" / "supervisor" / "workers.conf"
+    content = workers.read_text()
+    workers.write_text(content.replace("numprocs=4", "numprocs=many"))
+    try:
+        done = default_project.run(default_project.program("python"), "deploy/local/stack")
+    finally:
+        workers.write_text(content)
+    assert done.returncode != 0
+    assert "many" in done.stdout
 
 
 @pytest.mark.parametrize("which", ["first", "last", "balancer"])

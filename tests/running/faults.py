@@ -1,0 +1,53 @@
+"""What can go wrong on a server, made to happen, and undone at the end of a `with`."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.running.projects import missing
+
+
+@contextmanager
+def changed(file: Path, addition: str) -> Iterator[None]:
+    """A file ends with something else."""
+    before = file.read_text()
+    file.write_text(before + addition)
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int = 4) -> Iterator[None]:
+    """A folder is a disk of its own. That takes root."""
+    folder.mkdir(parents=True)
+    options = ["-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder]
+    mounted = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        folder.rmdir()
+        missing(f"no disk can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        folder.rmdir()
+
+
+@contextmanager
+def full(folder: Path) -> Iterator[None]:
+    """The disk of this folder is full to the last byte."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        size = 1 << 20
+        while size:
+            try:
+                file.write(os.urandom(size))
+            except OSError:
+                size //= 2
+    try:
+        yield
+    finally:
+        ballast.unlink()
