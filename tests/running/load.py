@@ -167,6 +167,11 @@ class Load(Background):
         self.failures: list[Failure] = []
 
     @property
+    def seconds(self) -> list[float]:
+        """How long each request took that was answered as expected, the fastest first."""
+        return sorted(self._seconds)
+
+    @property
     def total(self) -> int:
         """How many requests were answered as expected."""
         return len(self._seconds)

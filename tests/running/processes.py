@@ -27,7 +27,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from tests.running.projects import Project, environment_for
 
-READY_SECONDS = 60
+READY_SECONDS = 90
 STOP_SECONDS = 40
 
 # Asks without keeping connections: a process that stops would wait for those.
@@ -267,11 +267,11 @@ class Stack(Program):
         return ServerProxy("http://localhost", transport).supervisor
 
     def worker_pids(self) -> dict[int, int]:
-        """The process id behind each port, of the processes that run."""
+        """The process id behind each port, of the processes that are there."""
         return {
             int(process["name"].rpartition("-")[2]): process["pid"]
             for process in self.supervisor.getAllProcessInfo()
-            if process["group"] == self.project.slug and process["statename"] == "RUNNING"
+            if process["group"] == self.project.slug and process["pid"]
         }
 
     def stop_workers(self) -> None:
