@@ -65,18 +65,16 @@ def test_copies_that_share_a_port(
     """Of --reuse-port copies, one is restarted after another."""
 
     def restart_them() -> None:
-        port = default_project.first_port
+        def another() -> Service:
+            return Service(default_project, default_project.first_port, "--reuse-port")
+
         with ExitStack() as undo:
-            copies = [
-                undo.enter_context(Service(default_project, port, "--reuse-port"))
-                for _ in range(COPIES)
-            ]
+            copies = [undo.enter_context(another()) for _ in range(COPIES)]
             requests = usual_requests(session_at(copies[0]))
             with Load(copies[0].url, requests) as load:
-                for _ in range(ROUNDS):
-                    for copy in copies:
-                        assert copy.stop() == 0
-                        copy.start()
+                for _ in range(COPIES * ROUNDS):
+                    assert copies.pop(0).stop() == 0
+                    copies.append(undo.enter_context(another()))
         report(load, f"--reuse-port, {network.__name__}, {COPIES * ROUNDS} restarts")
 
     network(restart_them)
