@@ -217,6 +217,8 @@ class Load(Background):
             begin = time.monotonic()
             # What is late is not made up for: that would be more than so many times a second.
             due = max(due + self._pause, begin)
+            if connection and not connection.open:
+                connection = None
             how = "over a kept connection" if connection else "over a new connection"
             try:
                 async with asyncio.timeout(TIMEOUT):
@@ -237,8 +239,6 @@ class Load(Background):
                 continue
             self._seconds.append(time.monotonic() - begin)
             self.answered[name] += 1
-            if not connection.open:
-                connection = None
         if connection:
             connection.close()
 

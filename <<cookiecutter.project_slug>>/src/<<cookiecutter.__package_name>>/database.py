@@ -1,5 +1,6 @@
 """The database: its engine, its base class for tables, and whether it can be reached."""
 
+import sqlite3
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,10 +85,15 @@ class Database:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    for pragma in SQLITE_PRAGMAS:
-        cursor.execute(pragma)
-    cursor.close()
+    try:
+        cursor = connection.cursor()
+        for pragma in SQLITE_PRAGMAS:
+            cursor.execute(pragma)
+        cursor.close()
+    except sqlite3.DatabaseError as error:
+        # The file is damaged, or no database: it cannot be used, as if it were away.
+        connection.close()
+        raise sqlite3.OperationalError(str(error)) from error
 
 
 def prepare_folder(url: str) -> None:

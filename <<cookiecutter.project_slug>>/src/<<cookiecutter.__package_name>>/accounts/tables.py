@@ -7,11 +7,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ..database import Base
 
+# SQLite would give the id of a session that has ended to the next one.
+NO_ID_TWICE = {"sqlite_autoincrement": True}
+
 
 class User(Base):
     """Somebody who can sign in."""
 
     __tablename__ = "users"
+    __table_args__ = NO_ID_TWICE
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
@@ -23,6 +27,7 @@ class Session(Base):
     """One signed-in browser. The browser holds the token; only its digest is stored here."""
 
     __tablename__ = "sessions"
+    __table_args__ = NO_ID_TWICE
 
     id: Mapped[int] = mapped_column(primary_key=True)
     token_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)

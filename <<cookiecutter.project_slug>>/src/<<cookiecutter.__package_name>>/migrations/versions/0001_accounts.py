@@ -14,6 +14,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(64), nullable=False, unique=True),
         sa.Column("password_hash", sa.String(255), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "sessions",
@@ -30,6 +31,7 @@ def upgrade() -> None:
         sa.Column("seen_at", sa.DateTime(), nullable=False),
         sa.Column("address", sa.String(45), nullable=False),
         sa.Column("user_agent", sa.String(255), nullable=False),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "attempts",
