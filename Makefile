@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: help demo test test-fast bench lint fix lock clean
+.PHONY: help demo test test-fast soak bench lint fix lock clean
 .DELETE_ON_ERROR:
 
 help: ## List these targets
@@ -25,15 +25,23 @@ demo/password:
 
 test: .venv/ready ## Install what is missing and run every test
 	@tests/install-system-packages nginx haproxy chromium
-	$(BIN)/pytest -n auto -m "not full"
+	$(BIN)/pytest -n auto -m "not full and not soak"
 	$(BIN)/pytest -m full
 
 test-fast: .venv/ready ## Run the tests that start no service
-	$(BIN)/pytest -n auto -m "not full"
+	$(BIN)/pytest -n auto -m "not full and not soak"
+
+soak: .venv/ready ## Put load, faults and attacks on what is generated; takes a quiet machine
+	@tests/install-system-packages nginx haproxy
+	$(BIN)/pytest -m soak
 
 bench: .venv/ready ## Compare what is generated with what it is built on; prints tables
 	@tests/install-system-packages nginx wrk
 	@PYTHONPATH=. $(BIN)/python benchmarks/run.py
+
+soak: .venv/ready ## Restart, break and crowd services under load, for an hour; tells the figures
+	@tests/install-system-packages nginx haproxy
+	SOAK=1 $(BIN)/pytest -m full -rP tests/running/test_lossless_*.py
 
 lint: .venv/ready ## Check formatting and style; change nothing
 	$(BIN)/ruff format --check

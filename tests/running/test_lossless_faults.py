@@ -17,7 +17,7 @@ from tests.running.load import nothing_lost, session_at, usual_requests
 from tests.running.processes import Stack, answers
 from tests.running.projects import Project
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.soak
 
 HTML, JSON = "text/html", "application/json"
 DATA = Path("var", "data")

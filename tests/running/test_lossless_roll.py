@@ -15,7 +15,7 @@ from tests.running.load import SOAK, nothing_lost, scaled, session_at, usual_req
 from tests.running.processes import Stack, log_entries
 from tests.running.websockets import SERVICE_RESTART, Crowd
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.soak
 
 RESTARTS = scaled(8, 100)
 REQUESTS = scaled(2_000, 300_000)

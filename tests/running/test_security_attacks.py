@@ -13,7 +13,7 @@ import pytest
 from tests.running.processes import Stack
 from tests.running.wire import conversation, exchange, message, statuses, unharmed
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.soak
 
 MEGABYTE = 1024 * 1024
 FORM = "Content-Type: application/x-www-form-urlencoded"
