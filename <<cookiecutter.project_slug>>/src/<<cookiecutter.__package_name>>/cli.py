@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import getpass
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,7 +18,13 @@ from .logs import configure_logs
 from .migrations import migrate, write_migration
 from .rotation import rotate
 from .server import ServerError, serve
-from .settings import SettingsError, env_example, load_settings, new_secret
+from .settings import (
+    SettingsError,
+    env_example,
+    load_settings,
+    new_secret,
+    secret_is_in_environment,
+)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
@@ -112,7 +117,7 @@ def run_check(options: argparse.Namespace) -> None:
 
 
 def run_secret_rotate(options: argparse.Namespace) -> None:
-    if "COOKIE_SECRET" in os.environ:
+    if secret_is_in_environment():
         raise SettingsError(
             "COOKIE_SECRET is set in the environment, which wins over .env. Rotate it there: add"
             " NEW behind OLD, then put it in front, then drop OLD; restart after each step."

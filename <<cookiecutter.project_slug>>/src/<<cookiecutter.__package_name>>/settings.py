@@ -4,6 +4,7 @@ A value comes from the first of: the command line, the environment, the file `.e
 folder, the default below. The defaults are those of production.
 """
 
+import os
 import re
 import secrets
 import textwrap
@@ -12,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from . import COMMAND
 
@@ -59,6 +62,19 @@ def _checked_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _known_database(value: str) -> str:
+    try:
+        make_url(value).get_dialect()
+    except SQLAlchemyError as error:
+        raise ValueError(str(error).splitlines()[0]) from None
+    return value
+
+
+def secret_is_in_environment() -> bool:
+    """Tell whether the environment, not `.env`, gives the cookie secret."""
+    return "COOKIE_SECRET" in os.environ
+
+
 def setting(group: str, help_text: str, **rules: Any) -> Any:
     """Describe one row of the table: its group, what it does, and pydantic's rules for it."""
     return Field(description=help_text, json_schema_extra={"group": group}, **rules)
@@ -98,7 +114,7 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9._+-]{1,64}$",
     )
 
-    database_url: str = setting(
+    database_url: Annotated[str, AfterValidator(_known_database)] = setting(
         "Database",
         "Where the data lives, as an SQLAlchemy URL for an asyncio driver.",
         default="sqlite+aiosqlite:///var/<< cookiecutter.__package_name >>.sqlite3",
