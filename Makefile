@@ -33,15 +33,11 @@ test-fast: .venv/ready ## Run the tests that start no service
 
 soak: .venv/ready ## Put load, faults and attacks on what is generated; takes a quiet machine
 	@tests/install-system-packages nginx haproxy
-	$(BIN)/pytest -m soak
+	SOAK=1 $(BIN)/pytest -m soak -rP
 
 bench: .venv/ready ## Compare what is generated with what it is built on; prints tables
 	@tests/install-system-packages nginx wrk
 	@PYTHONPATH=. $(BIN)/python benchmarks/run.py
-
-soak: .venv/ready ## Restart, break and crowd services under load, for an hour; tells the figures
-	@tests/install-system-packages nginx haproxy
-	SOAK=1 $(BIN)/pytest -m full -rP tests/running/test_lossless_*.py
 
 lint: .venv/ready ## Check formatting and style; change nothing
 	$(BIN)/ruff format --check

@@ -51,7 +51,7 @@ def repeated_knocks() -> int:
     return int(values[names.index("TCPSynRetrans")])
 
 
-def in_own_network(work: Callable[[], None], *, migrate: int) -> None:
+def in_own_network(work: Callable[[], None], *, migrate: int = 0) -> None:
     """Do something in a network of its own, with `tcp_migrate_req` on or off."""
 
     def enter_and_work() -> None:
@@ -93,20 +93,23 @@ def test_forked_processes(default_project: Project) -> None:
     def parent() -> Service:
         return Service(default_project, default_project.first_port, "--fork", f"{PROCESSES}")
 
-    with parent() as service:
-        requests = usual_requests(session_at(service))
-        with measured(service.url, requests, f"--fork, {ROUNDS} processes killed"):
-            for _ in range(ROUNDS):
-                time.sleep(1)
-                child = max(set(processes_in(default_project.folder)) - {service.pid})
-                os.kill(child, signal.SIGKILL)
-                time.sleep(1)
-        with measured(service.url, requests, f"--fork, {ROUNDS} restarts"):
-            for _ in range(ROUNDS):
-                time.sleep(1)
-                begin = time.monotonic()
-                assert service.stop() == 0
-                service = parent().start()
-                print(f"away for {time.monotonic() - begin:.1f} s")
-                time.sleep(1)
-        service.stop()
+    def kill_and_restart() -> None:
+        with parent() as service:
+            requests = usual_requests(session_at(service))
+            with measured(service.url, requests, f"--fork, {ROUNDS} processes killed"):
+                for _ in range(ROUNDS):
+                    time.sleep(1)
+                    child = max(processes_in(default_project.folder).keys() - {service.pid})
+                    os.kill(child, signal.SIGKILL)
+                    time.sleep(1)
+            with measured(service.url, requests, f"--fork, {ROUNDS} restarts"):
+                for _ in range(ROUNDS):
+                    time.sleep(1)
+                    begin = time.monotonic()
+                    assert service.stop() == 0
+                    service = parent().start()
+                    print(f"away for {time.monotonic() - begin:.1f} s")
+                    time.sleep(1)
+            service.stop()
+
+    in_own_network(kill_and_restart)

@@ -98,6 +98,21 @@ def test_no_request_is_lost(stack: Stack, session: str) -> None:
         assert rolling.p99 <= 3 * steady.p99
 
 
+def test_a_crowd_is_cheap(stack: Stack, session: str) -> None:
+    """Browsers that only listen stay connected, to all processes, for little memory each."""
+    pids = stack.worker_pids().values()
+    before = resident(pids)
+    with Crowd(stack.url, session, IDLE_BROWSERS) as crowd:
+        stack.wait_until(lambda: crowd.connected == IDLE_BROWSERS, "all are connected", seconds=120)
+        time.sleep(IDLE_SECONDS)
+        each = (resident(pids) - before) / IDLE_BROWSERS
+        assert crowd.connected == IDLE_BROWSERS
+        assert crowd.endings == {}
+        assert {port for port, _ in crowd.processes} == set(stack.worker_ports)
+    print(f"{IDLE_BROWSERS} idle WebSockets for {IDLE_SECONDS} s, {each / 1024:.1f} KiB each")
+    assert each < 100 * 1024
+
+
 def test_a_crowd_comes_back(stack: Stack, session: str) -> None:
     """A thousand browsers with an open panel are told 1012, and are back elsewhere within 10 s."""
     with (
@@ -116,21 +131,6 @@ def test_a_crowd_comes_back(stack: Stack, session: str) -> None:
     assert crowd.endings.keys() == {SERVICE_RESTART}
     assert crowd.endings.total() >= BROWSERS
     assert max(crowd.absences) < BACK_WITHIN
-
-
-def test_a_crowd_is_cheap(stack: Stack, session: str) -> None:
-    """Browsers that only listen stay connected, to all processes, for little memory each."""
-    pids = stack.worker_pids().values()
-    before = resident(pids)
-    with Crowd(stack.url, session, IDLE_BROWSERS) as crowd:
-        stack.wait_until(lambda: crowd.connected == IDLE_BROWSERS, "all are connected", seconds=120)
-        time.sleep(IDLE_SECONDS)
-        each = (resident(pids) - before) / IDLE_BROWSERS
-        assert crowd.connected == IDLE_BROWSERS
-        assert crowd.endings == {}
-        assert {port for port, _ in crowd.processes} == set(stack.worker_ports)
-    print(f"{IDLE_BROWSERS} idle WebSockets for {IDLE_SECONDS} s, {each / 1024:.1f} KiB each")
-    assert each < 100 * 1024
 
 
 @pytest.mark.parametrize(

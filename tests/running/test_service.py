@@ -77,7 +77,9 @@ def test_a_port_each(project: Project, port: int) -> None:
         answer = client.get("/")
         assert answer.status_code == 200
         assert "Server" not in answer.headers
-        (entry,) = [entry for entry in service.requests() if entry["path"] == "/"]
+        (entry,) = service.wait_until(
+            lambda: [entry for entry in service.requests() if entry["path"] == "/"], "it is logged"
+        )
         assert entry["request_id"] == answer.headers["X-Request-Id"]
 
 
