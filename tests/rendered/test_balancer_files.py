@@ -52,7 +52,8 @@ Bake = Callable[..., Path]
 def find(program: str) -> str:
     path = shutil.which(program, path=PATH)
     if path is None:
-        pytest.skip(f"{program} is not installed: tests/install-system-packages {program}")
+        end = pytest.fail if os.environ.get("CI") else pytest.skip
+        end(f"{program} is not installed: tests/install-system-packages {program}")
     return path
 
 
