@@ -173,6 +173,13 @@ def test_a_database_nobody_can_talk_to_is_told_with_the_settings(folder: Path, u
         load_settings(database_url=url)
 
 
+def test_a_database_url_that_cannot_be_read_is_not_shown(folder: Path) -> None:
+    """A password that was not quoted breaks the URL into wrong parts, none of which is shown."""
+    with pytest.raises(SettingsError, match="DATABASE_URL") as caught:
+        load_settings(database_url="postgresql+asyncpg://user:p@ss:w0rd@host/name")
+    assert "w0rd" not in str(caught.value)
+
+
 def test_the_example_lists_every_setting() -> None:
     """`.env.example` is what the table of settings says; `make fix` writes it anew."""
     example = (PROJECT / ".env.example").read_text(encoding="utf-8")

@@ -67,6 +67,9 @@ def _known_database(value: str) -> str:
         make_url(value).get_dialect()
     except SQLAlchemyError as error:
         raise ValueError(str(error).splitlines()[0]) from None
+    except ValueError:
+        # Python's message shows a part of the URL, maybe of the password.
+        raise ValueError("it cannot be read; in a password, write @ : / as %40 %3A %2F") from None
     return value
 
 

@@ -240,6 +240,14 @@ async def test_a_session_is_ended_by_its_user_only(accounts: Accounts) -> None:
         assert await accounts.signed_in(token) is None
 
 
+async def test_no_session_gets_the_id_of_one_that_has_ended(accounts: Accounts) -> None:
+    """Whoever ends a session in an old list of theirs never ends another one instead."""
+    _, ended = await signed_in(accounts, "ada")
+    await accounts.end_session(ended.user_id, ended.session_id)
+    _, new = await signed_in(accounts, "bob")
+    assert new.session_id > ended.session_id
+
+
 async def test_requests_at_the_same_time_get_their_own_answers(
     accounts: Accounts, database: Database
 ) -> None:
