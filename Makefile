@@ -2,12 +2,13 @@
 
 PYTHON ?= python3
 BIN = .venv/bin
+FAST = not full and not servers and not soak
 
-.PHONY: help demo test test-fast soak bench lint fix lock clean
+.PHONY: help demo test test-fast test-servers soak bench lint fix lock clean
 .DELETE_ON_ERROR:
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/ready ## Make a service with the default answers and run it: http://localhost:8080
 	@tests/install-system-packages nginx
@@ -25,11 +26,16 @@ demo/password:
 
 test: .venv/ready ## Install what is missing and run every test
 	@tests/install-system-packages nginx haproxy chromium
-	$(BIN)/pytest -n auto -m "not full and not soak"
+	$(BIN)/pytest -n auto -m "$(FAST)"
 	$(BIN)/pytest -m full
+	$(MAKE) test-servers
 
 test-fast: .venv/ready ## Run the tests that start no service
-	$(BIN)/pytest -n auto -m "not full and not soak"
+	$(BIN)/pytest -n auto -m "$(FAST)"
+
+test-servers: .venv/ready ## Deploy to Debian servers in containers on this machine; takes root
+	@tests/install-system-packages dockerd debootstrap ssh
+	$(BIN)/pytest -m servers
 
 soak: .venv/ready ## Put load, faults and attacks on what is generated; takes a quiet machine
 	@tests/install-system-packages nginx haproxy
