@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
 import signal
@@ -20,11 +19,12 @@ from tornado.simple_httpclient import HTTPStreamClosedError
 import << cookiecutter.__package_name >> as service
 from << cookiecutter.__package_name >> import server
 from << cookiecutter.__package_name >>.handlers.base import Page
+from << cookiecutter.__package_name >>.listening import ServerError
 from << cookiecutter.__package_name >>.live import SERVICE_RESTART
 from << cookiecutter.__package_name >>.settings import load_settings
 
 from .browser import PASSWORD, close_code, next_message
-from .running import Process, Site, free_port
+from .running import Process, Site
 from .waiting import until
 
 Start = Callable[..., Awaitable[Process]]
@@ -82,47 +82,15 @@ async def test_a_taken_port_is_one_line_and_an_exit_code(start: Start) -> None:
 @pytest.mark.parametrize("flag", ["debug", "autoreload"])
 def test_debug_mode_does_not_go_with_fork(folder: Path, flag: str) -> None:
     """Autoreload in forked children is refused, with the reason, before a port is opened."""
-    with pytest.raises(server.ServerError, match="--fork does not go with debug mode"):
+    with pytest.raises(ServerError, match="--fork does not go with debug mode"):
         server.serve(load_settings(**{flag: True}), processes=2)
 
 
 def test_a_system_that_cannot_fork_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no fork, several processes with a port each are suggested."""
     monkeypatch.delattr("os.fork")
-    with pytest.raises(server.ServerError, match=r"cannot fork.*--port"):
+    with pytest.raises(ServerError, match=r"cannot fork.*--port"):
         server.serve(load_settings(), processes=2)
-
-
-def test_a_system_that_cannot_share_a_port_says_so(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where a port cannot be shared, several processes with a port each are suggested."""
-    monkeypatch.delattr("socket.SO_REUSEPORT")
-    with pytest.raises(server.ServerError, match=r"cannot share a port.*--port"):
-        server.bind(load_settings(port=free_port()), reuse_port=True)
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (OSError(errno.EADDRINUSE, ""), "another program listens there. .* take another port"),
-        (OSError(errno.EACCES, ""), "that takes more rights. Take a port from 1024 upwards"),
-        (OSError(errno.EADDRNOTAVAIL, "Not here"), "Not here. Check --host and --port"),
-        (socket.gaierror(socket.EAI_NONAME, "Unknown"), "Unknown. Check --host and --port"),
-    ],
-    ids=["taken", "privileged", "elsewhere", "unknown"],
-)
-def test_a_port_that_cannot_be_had_is_told_with_the_way_out(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str
-) -> None:
-    """Whatever the reason, the message names port, host and what to change."""
-
-    def refuse(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(server, "bind_sockets", refuse)
-    with pytest.raises(server.ServerError, match=rf"^Cannot listen on port 80 on h: {reason}"):
-        server.bind(load_settings(host="h", port=80))
 
 
 async def test_requests_have_limits(start: Start) -> None:
@@ -294,21 +262,6 @@ async def test_unready_comes_before_the_drain(site: Site, drain: Drain) -> None:
     await until(lambda: site.app.draining, "the drain to begin")
     assert (await browser.get("/readyz")).code == 503
     assert (await browser.get("/")).code == 200
-
-
-@pytest.mark.parametrize("shared", [True, False])
-async def test_what_waits_is_served_before_listening_ends(site: Site, *, shared: bool) -> None:
-    """Connections that were made while the process was busy are not lost with the listener."""
-    where = ("127.0.0.1", site.settings.port)
-    # While this loop makes them the server, on the same loop, cannot accept them.
-    waiting = [socket.create_connection(where) for _ in range(20)]
-    server.stop_listening(site.server, site.sockets, shared=shared)
-    for connection in waiting:
-        reader, writer = await asyncio.open_connection(sock=connection)
-        assert "200 ok" in await ask(reader, writer)
-        writer.close()
-    with pytest.raises(ConnectionRefusedError):
-        await connect(site.settings.port)
 
 
 async def test_a_drain_with_nothing_to_wait_for_is_over_at_once(site: Site, drain: Drain) -> None:

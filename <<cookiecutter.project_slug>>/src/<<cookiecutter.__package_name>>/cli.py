@@ -14,10 +14,11 @@ from . import COMMAND, DESCRIPTION, NAME
 from .accounts import AccountError, Accounts
 from .checks import Severity, SiteError, check_local, check_site
 from .database import UNAVAILABLE, Database, prepare_folder
+from .listening import ServerError
 from .logs import configure_logs
 from .migrations import migrate, write_migration
 from .rotation import rotate
-from .server import ServerError, serve
+from .server import serve
 from .settings import (
     SettingsError,
     env_example,

@@ -2,24 +2,21 @@
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
 import os
 import signal
 import socket
-import struct
-import sys
 import weakref
 
 import uvloop
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
-from tornado.netutil import bind_sockets
 from tornado.process import fork_processes
 
 from .app import Service, make_app
 from .database import Database
+from .listening import ServerError, bind, turn_newcomers_away
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -31,12 +28,9 @@ MAX_HEADER_BYTES = 32 * 1024
 BALANCER_IDLE_SECONDS = << cookiecutter.__upstream_idle_seconds >> + 0.5
 # Whoever comes past the balancer is not waited for for ever.
 CLIENT_IDLE_SECONDS = 75
+# A handshake that has begun is over by then, unless a packet was lost.
+HANDSHAKE_SECONDS = 0.3
 BODY_SECONDS = 60
-BACKLOG = 1024
-
-
-class ServerError(Exception):
-    """The server cannot start; the message says why and what to do."""
 
 
 class Server(HTTPServer):
@@ -53,26 +47,6 @@ class Server(HTTPServer):
     def connected(self) -> bool:
         """Tell whether any connection is open."""
         return not all(stream.closed() for stream in self._streams)
-
-
-def bind(settings: Settings, *, reuse_port: bool = False) -> list[socket.socket]:
-    """Bind the port, on all addresses of the host. Raises ServerError if it cannot be had."""
-    try:
-        return bind_sockets(settings.port, settings.host, backlog=BACKLOG, reuse_port=reuse_port)
-    except OSError as error:
-        where = f"port {settings.port} on {settings.host}"
-        if error.errno == errno.EADDRINUSE:
-            reason = "another program listens there. End it, or take another port (--port, PORT)."
-        elif error.errno == errno.EACCES:
-            reason = "that takes more rights. Take a port from 1024 upwards (--port, PORT)."
-        else:
-            reason = f"{error.strerror or error}. Check --host and --port (HOST, PORT)."
-        raise ServerError(f"Cannot listen on {where}: {reason}") from error
-    except ValueError as error:
-        raise ServerError(
-            "This system cannot share a port between processes (SO_REUSEPORT)."
-            " Give each process a port of its own instead (--port)."
-        ) from error
 
 
 def serve(settings: Settings, *, reuse_port: bool = False, processes: int | None = None) -> None:
@@ -199,82 +173,26 @@ async def drain(
 ) -> None:
     """Leave without a client noticing, in `drain_seconds` at most.
 
-    Say not ready, stop listening, close each connection behind its next answer, send the
+    Say not ready, have newcomers refused, close each connection behind its next answer, send the
     WebSockets elsewhere, wait until all is answered.
     """
     log.info("Draining")
     app.draining = True
     await asyncio.sleep(settings.unready_seconds)
-    stop_listening(server, sockets, shared=shared)
+    turn_newcomers_away(server, sockets, shared=shared)
     server.conn_params.no_keep_alive = True
     app.live.close()
 
     loop = asyncio.get_running_loop()
-    end = loop.time() + settings.drain_seconds
-    idle_end = min(end, loop.time() + BALANCER_IDLE_SECONDS)
-    while server.connected() and loop.time() < (end if app.in_flight else idle_end):
+    begin = loop.time()
+    end = begin + settings.drain_seconds
+    idle_end = min(end, begin + BALANCER_IDLE_SECONDS)
+    settled = min(end, begin + HANDSHAKE_SECONDS)
+    while loop.time() < settled or (
+        server.connected() and loop.time() < (end if app.in_flight else idle_end)
+    ):
         await asyncio.sleep(0.01)
     if app.in_flight:
         log.warning("%d requests were cut off: DRAIN_SECONDS is over", app.in_flight)
-    await server.close_all_connections()
-
-
-def stop_listening(server: Server, sockets: list[socket.socket], *, shared: bool) -> None:
-    """Stop listening without losing a connection that the kernel has made for us already.
-
-    Closing a listening socket resets what waits in its queue. So the queue is made so short that
-    one connection fills it, and filled with one of our own: newcomers knock again after a second,
-    at a closed door, and the balancer takes them elsewhere. What waits before ours is served.
-
-    In a `shared` queue, or one of several for a port, nobody can tell whose connection is in it:
-    there, what waits is served, and what comes in the moment before the end is lost.
-    """
-    # Tornado accepts no more; the kernel goes on as long as a descriptor is open.
-    queues = [listening.dup() for listening in sockets]
     server.stop()
-    for queue in queues:
-        with queue, contextlib.ExitStack() as plugs:
-            if shared or sys.platform != "linux":
-                accept(server, queue)
-                continue
-            queue.listen(0)
-            while True:
-                accept(server, queue)
-                plug = plugs.enter_context(socket.socket(queue.family))
-                if fills(plug, queue):
-                    break
-            while unacknowledged(queue) > 1:
-                accept_one(server, queue)
-
-
-def fills(plug: socket.socket, queue: socket.socket) -> bool:
-    """Connect to a queue; tell whether the connection is in it, and not one that was quicker."""
-    plug.setblocking(False)
-    plug.connect_ex(queue.getsockname())
-    with contextlib.suppress(OSError):
-        plug.send(b"\n")
-        # The kernel acknowledges at once what reaches a connection in a queue.
-        return unacknowledged(plug) == 0
-    return False
-
-
-def accept(server: Server, queue: socket.socket) -> None:
-    """Serve all the connections that wait in a queue."""
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            accept_one(server, queue)
-
-
-def accept_one(server: Server, queue: socket.socket) -> None:
-    connection, address = queue.accept()
-    connection.setblocking(False)
-    server.handle_stream(IOStream(connection), address)
-
-
-def unacknowledged(sock: socket.socket) -> int:
-    """Return how much waits in the kernel: packets, or at a listening socket, connections.
-
-    It is tcpi_unacked in <linux/tcp.h>.
-    """
-    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
-    return int(struct.unpack_from("I", info, 24)[0])
+    await server.close_all_connections()

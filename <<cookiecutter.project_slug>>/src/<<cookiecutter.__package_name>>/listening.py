@@ -1,0 +1,66 @@
+"""The port: how it is opened, and how it is left without losing a connection."""
+
+import contextlib
+import errno
+import socket
+import sys
+
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
+from tornado.netutil import bind_sockets
+
+from .settings import Settings
+
+BACKLOG = 1024
+# From <asm-generic/socket.h>; Python has no name for it.
+SO_BINDTOIFINDEX = 62
+NO_INTERFACE = 2**31 - 1
+
+
+class ServerError(Exception):
+    """The server cannot start; the message says why and what to do."""
+
+
+def bind(settings: Settings, *, reuse_port: bool = False) -> list[socket.socket]:
+    """Bind the port, on all addresses of the host. Raises ServerError if it cannot be had."""
+    try:
+        return bind_sockets(settings.port, settings.host, backlog=BACKLOG, reuse_port=reuse_port)
+    except OSError as error:
+        where = f"port {settings.port} on {settings.host}"
+        if error.errno == errno.EADDRINUSE:
+            reason = "another program listens there. End it, or take another port (--port, PORT)."
+        elif error.errno == errno.EACCES:
+            reason = "that takes more rights. Take a port from 1024 upwards (--port, PORT)."
+        else:
+            reason = f"{error.strerror or error}. Check --host and --port (HOST, PORT)."
+        raise ServerError(f"Cannot listen on {where}: {reason}") from error
+    except ValueError as error:
+        raise ServerError(
+            "This system cannot share a port between processes (SO_REUSEPORT)."
+            " Give each process a port of its own instead (--port)."
+        ) from error
+
+
+def turn_newcomers_away(server: HTTPServer, sockets: list[socket.socket], *, shared: bool) -> None:
+    """Have new connections refused at once; those that are made, or being made, are served.
+
+    Closing a socket that listens resets what waits in its queue, and each handshake under way. So
+    ours are bound to a network interface that does not exist: the kernel finds nobody there for a
+    newcomer, and ends what it has begun. The server goes on accepting that until it is stopped.
+
+    Sockets of a `shared` port belong to other processes too, or are among several that the kernel
+    chooses from; and Linux before 5.7 has no such way. There, what waits is served, and what comes
+    in the moment before the end is lost.
+    """
+    if not shared and sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            for listening in sockets:
+                listening.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, NO_INTERFACE)
+            return
+    for listening in sockets:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                connection, address = listening.accept()
+                connection.setblocking(False)
+                server.handle_stream(IOStream(connection), address)
+    server.stop()

@@ -1,0 +1,100 @@
+"""The port: why it cannot be had, and what becomes of connections when it is left."""
+
+import asyncio
+import errno
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from << cookiecutter.__package_name >> import listening
+from << cookiecutter.__package_name >>.listening import ServerError, bind, turn_newcomers_away
+from << cookiecutter.__package_name >>.settings import load_settings
+
+from .running import Site, free_port
+
+only_linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere what comes in the last moment is lost"
+)
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+def test_a_system_that_cannot_share_a_port_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a port cannot be shared, several processes with a port each are suggested."""
+    monkeypatch.delattr("socket.SO_REUSEPORT")
+    with pytest.raises(ServerError, match=r"cannot share a port.*--port"):
+        bind(load_settings(port=free_port()), reuse_port=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EADDRINUSE, ""), "another program listens there. .* take another port"),
+        (OSError(errno.EACCES, ""), "that takes more rights. Take a port from 1024 upwards"),
+        (OSError(errno.EADDRNOTAVAIL, "Not here"), "Not here. Check --host and --port"),
+        (socket.gaierror(socket.EAI_NONAME, "Unknown"), "Unknown. Check --host and --port"),
+    ],
+    ids=["taken", "privileged", "elsewhere", "unknown"],
+)
+def test_a_port_that_cannot_be_had_is_told_with_the_way_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str
+) -> None:
+    """Whatever the reason, the message names port, host and what to change."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(listening, "bind_sockets", refuse)
+    with pytest.raises(ServerError, match=rf"^Cannot listen on port 80 on h: {reason}"):
+        bind(load_settings(host="h", port=80))
+
+
+async def answer(connection: socket.socket) -> bytes:
+    """Send a request over an open connection and return all that comes back."""
+    reader, writer = await asyncio.open_connection(sock=connection)
+    writer.write(GET)
+    try:
+        return await asyncio.wait_for(reader.read(), 20)
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_what_waits_is_served_and_newcomers_are_refused(site: Site, *, shared: bool) -> None:
+    """Connections that were made while the process was busy are not lost with the listener."""
+    where = ("127.0.0.1", site.settings.port)
+    # While this loop makes them the server, on the same loop, cannot accept them.
+    waiting = [socket.create_connection(where) for _ in range(20)]
+    turn_newcomers_away(site.server, site.sockets, shared=shared)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(where)
+    for connection in waiting:
+        assert b"200 OK" in await answer(connection)
+
+
+@only_linux
+async def test_without_the_kernels_help_what_waits_is_served(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that does not know the way is taken for what it is."""
+    monkeypatch.setattr(listening, "SO_BINDTOIFINDEX", 9999)
+    await test_what_waits_is_served_and_newcomers_are_refused(site, shared=False)
+
+
+@only_linux
+async def test_each_address_of_a_host_is_left(site: Site) -> None:
+    """`localhost` has two addresses, each with a socket of its own: both refuse newcomers."""
+    settings = load_settings(host="localhost", port=free_port())
+    sockets = bind(settings)
+    site.server.add_sockets(sockets)
+    addresses = [each.getsockname()[:2] for each in sockets]
+    waiting = [socket.create_connection(address) for address in addresses]
+    turn_newcomers_away(site.server, sockets, shared=False)
+    for address in addresses:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+    for connection in waiting:
+        assert b"200 OK" in await answer(connection)
