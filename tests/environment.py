@@ -1,4 +1,4 @@
-"""Python environments with what a generated project requires, made once for each lock."""
+"""Python environments with what is locked for projects and their audits, each made once."""
 
 import fcntl
 import hashlib
@@ -16,7 +16,16 @@ def environment(project: Path, python: str | Path = sys.executable) -> Path:
 
     The project itself is not in it, so projects share it; treat it as read-only.
     """
-    lock = project / "requirements-dev.txt"
+    return locked_environment(project / "requirements-dev.txt", python)
+
+
+def tools(name: str) -> Path:
+    """The folder of programs of an environment with the tools locked in requirements-NAME.txt."""
+    return locked_environment(TEMPLATE / "tests" / f"requirements-{name}.txt")
+
+
+def locked_environment(lock: Path, python: str | Path = sys.executable) -> Path:
+    """The folder of programs of an environment with exactly what is locked."""
     version = subprocess.run([python, "-V"], capture_output=True, check=True).stdout
     made = CACHE / "environments" / hashlib.sha256(version + lock.read_bytes()).hexdigest()[:16]
     made.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """What stands in deploy/ is accepted by the programs that read it, and agrees with the service."""
 
 import ast
+import json
 import os
 import pwd
 import re
@@ -13,6 +14,7 @@ import pytest
 from supervisor.options import ServerOptions
 
 from tests.bake import package_of
+from tests.environment import tools
 
 # Servers are where on Debian only root looks.
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
@@ -134,19 +136,42 @@ def test_nginx_accepts(bake: Bake, tmp_path: Path, answers: dict[str, str]) -> N
     """nginx takes the files of localhost and of a server without a warning."""
     nginx = find("nginx")
     project = bake(**answers)
-    for folder in ("var/log", "var/nginx"):
-        (project / folder).mkdir(parents=True)
-    make_certificate(tmp_path)
+    for main in nginx_variants(project, tmp_path):
+        said = accepted(nginx, "-e", "stderr", "-p", f"{project}/", "-c", main, "-t", cwd=project)
+        assert "[" not in said, said  # a level, as in [warn]
+
+
+@pytest.mark.parametrize("analyser", ["gixy-ng", "gixy-next"])
+def test_analysers_find_nothing(bake: Bake, tmp_path: Path, analyser: str) -> None:
+    """What is known to be dangerous in nginx's files stands in none of them, TLS included."""
+    project = bake()
+    # The files themselves say why.
+    files = ("deploy/local/https.conf", "deploy/nginx/https.conf")
+    argued = [("hsts_header", project / file) for file in files]
+    for main in nginx_variants(project, tmp_path):
+        command = [tools(analyser) / "gixy", "-f", "json", main]
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+        found = [
+            finding
+            for finding in json.loads(done.stdout)
+            if (finding["plugin"], Path(finding["file"]).resolve()) not in argued
+        ]
+        assert found == [], main
+
+
+def nginx_variants(project: Path, folder: Path) -> list[Path]:
+    """nginx's main files: on localhost with https, on a server, and there behind a TLS proxy."""
+    for part in ("var/log", "var/nginx"):
+        (project / part).mkdir(parents=True)
+    make_certificate(folder)
     make_certificate(project / "var/tls")
     (project / "var/nginx/https.conf").symlink_to("../../deploy/local/https.conf")
-    server = on_this_machine(project, "deploy/nginx/nginx.conf", tmp_path)
+    server = on_this_machine(project, "deploy/nginx/nginx.conf", folder)
     behind_proxy = server.with_name("nginx-behind-proxy.conf")
     behind_proxy.write_text(server.read_text().replace("/https.conf", "/behind-proxy.conf"))
     for path in ("deploy/nginx/https.conf", "deploy/nginx/behind-proxy.conf"):
-        on_this_machine(project, path, tmp_path)
-    for main in ("deploy/local/nginx.conf", server, behind_proxy):
-        said = accepted(nginx, "-e", "stderr", "-p", f"{project}/", "-c", main, "-t", cwd=project)
-        assert "[" not in said, said  # a level, as in [warn]
+        on_this_machine(project, path, folder)
+    return [project / "deploy/local/nginx.conf", server, behind_proxy]
 
 
 @extremes

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bake import COMBINATIONS, CONTEXT, TEMPLATE
-from tests.environment import CACHE, environment
+from tests.environment import CACHE, environment, tools
 
 NASTY = "\"'\\ \\u0041 %s ${x} {{ y }} {% z %} # < > & \N{WOMAN}"
 EXTREMES = [
@@ -50,6 +50,17 @@ def test_the_type_checker_is_content(answers: dict[str, str], bake: Callable[...
     """The project's own settings of mypy find nothing to say."""
     project = bake(**answers)
     tool(environment(project) / "mypy", "--cache-dir", CACHE / "mypy", cwd=project)
+
+
+def test_bandit_is_content(project: Path) -> None:
+    """bandit finds nothing in what runs on a server, beyond what is argued here."""
+    argued = (
+        "B101",  # asserts tell the type checker what `authenticated` and pydantic have made sure of
+        "B404,B603,B607",  # programs are run without a shell and with no word of a visitor's
+        "B411",  # the XML that deploy/roll reads comes from supervisord's own socket
+    )
+    code = ("src", "deploy/roll", "deploy/local/stack")
+    tool(tools("bandit") / "bandit", "-q", "-s", ",".join(argued), "-r", *code, cwd=project)
 
 
 def locked(text: str) -> dict[str, str]:

@@ -58,7 +58,7 @@ def statuses(received: bytes) -> list[int]:
 
 
 @contextlib.contextmanager
-def unharmed(program: Program) -> Iterator[None]:
+def unharmed(program: Program, *, megabytes: int = MEGABYTES_ALLOWED) -> Iterator[None]:
     """What happens inside must end no process, fill no memory and leave no failure in a log."""
     folder = program.project.folder
     before = processes_in(folder)
@@ -72,7 +72,7 @@ def unharmed(program: Program) -> Iterator[None]:
     assert processes_in(folder) == before, program.evidence()
     for pid in workers:
         grown = memory_kilobytes(pid, "VmHWM") - memory[pid]
-        assert grown < MEGABYTES_ALLOWED * 1024, f"process {pid} has taken {grown} kB more"
+        assert grown < megabytes * 1024, f"process {pid} has taken {grown} kB more"
     for name, text in program.logs().items():
         new = text[lengths.get(name, 0) :]
         assert not re.search('"level": "ERROR"|Traceback|exited on signal', new), f"{name}\n{new}"
