@@ -37,7 +37,7 @@ test-servers: .venv/ready ## Deploy to Debian servers in containers on this mach
 	@tests/install-system-packages dockerd debootstrap ssh
 	$(BIN)/pytest -m servers
 
-soak: .venv/ready ## Put load, faults and attacks on what is generated; takes a quiet machine
+soak: .venv/ready ## Put load and faults on what is generated; takes a quiet machine
 	@tests/install-system-packages nginx haproxy
 	SOAK=1 $(BIN)/pytest -m soak -rP
 
