@@ -1,14 +1,12 @@
 """Free text that is allowed arrives as it was written, in every file that holds it."""
 
-import ast
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from markdown_it import MarkdownIt
 
-from tests.bake import QUESTIONS, TEMPLATE, bake, package_of
+from tests.answers.texts import texts_of
+from tests.bake import TEMPLATE, bake
 
 HOSTILE = [
     'He said "yes"',
@@ -58,30 +56,8 @@ HOSTILE = [
 
 def same_texts(project: Path, text: str) -> None:
     """Assert that everything which holds free text holds exactly this one."""
-    about = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert about["description"] == text
-    assert about["authors"] == [{"name": text, "email": QUESTIONS["author_email"]}]
-
-    package = ast.parse((package_of(project) / "__init__.py").read_text(encoding="utf-8"))
-    literals = {
-        target.id: ast.literal_eval(node.value)
-        for node in package.body
-        if isinstance(node, ast.Assign | ast.AnnAssign)
-        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        if isinstance(node.value, ast.Constant)
-    }
-    assert literals["NAME"] == text
-    assert literals["DESCRIPTION"] == text
-
-    tokens = MarkdownIt("commonmark").parse((project / "README.md").read_text(encoding="utf-8"))
-    heading, described = [plain(token) for token in tokens if token.type == "inline"][:2]
-    assert heading == text
-    assert described.startswith(text)
-
-
-def plain(inline) -> str:
-    """The text a reader sees; marked-up text gives the empty string and so is noticed."""
-    return "".join(child.content for child in inline.children if child.type == "text")
+    asked = ("project_name", "description", "author_name")
+    assert texts_of(project) == {name: {text} for name in asked}
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
