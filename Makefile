@@ -25,7 +25,7 @@ demo/password:
 	@mv $@.new $@
 
 test: .venv/ready ## Install what is missing and run every test
-	@tests/install-system-packages nginx haproxy chromium slowhttptest
+	@tests/install-system-packages nginx haproxy chromium slowhttptest initdb
 	$(BIN)/pytest -n auto -m "$(FAST)"
 	$(BIN)/pytest -m full
 	$(MAKE) test-servers
@@ -56,10 +56,7 @@ fix: .venv/ready ## Correct formatting and style
 lock: .venv/ready ## Move every locked requirement to its newest version, the project's too
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header \
 		--python-version 3.11 --group dev --output-file requirements.txt
-	rm -rf .cache/lock
-	$(BIN)/cookiecutter . --default-config --no-input --output-dir .cache/lock
-	$(MAKE) -C .cache/lock/my-service lock
-	cp .cache/lock/my-service/requirements*.txt "<<cookiecutter.project_slug>>"
+	$(BIN)/python -m tests.relock
 
 clean: ## Remove what these targets made
 	rm -rf .venv .cache demo

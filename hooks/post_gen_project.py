@@ -1,5 +1,6 @@
 """Give the new project its secret, and say what was made and what comes next."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -24,6 +25,12 @@ def make_secret():
     return "put a fresh secret into its .env"
 
 
+def remove_empty_folders():
+    """Cookiecutter makes a folder even where no choice has brought a file into it."""
+    with contextlib.suppress(OSError):
+        os.removedirs(".github/workflows")
+
+
 def same_again():
     """The command that gives this project once more, without a question."""
     call = ["cookiecutter", "--no-input"]
@@ -41,6 +48,7 @@ def summary(secret):
 Made {answers["project_name"]} in {os.getcwd()} and {secret}.
 It has {answers["process_count"]} processes on ports {answers["first_port"]} to \
 {answers["__last_port"]}, and {answers["load_balancer"]} on {answers["__balancer_port"]}.
+Its data are in {answers["database"]}; its changes are checked by {answers["ci"]}.
 Next:
   cd {slug} && make setup
   .venv/bin/{slug} user add demo
@@ -49,6 +57,7 @@ The same again, without questions:
   {same_again()}"""
 
 
+remove_empty_folders()
 secret = make_secret()
 # A terminal that cannot show a name must not undo the project: cookiecutter deletes it on an error.
 sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,7 +1,9 @@
 """The fixtures: all that a test can ask for.
 
 nowhere      (always) an empty folder to work in, and none of your own settings
-folder       that folder after `make setup`: `.env`, and a database with the users ada and bob
+databases    makes databases and takes them away
+new_url      the URL of a database that is not there yet
+folder       that folder with an `.env`, and a database with the users ada and bob
 cheap        passwords hashed so cheaply that no test waits for them; most of these bring it
 database     the database of the folder
 accounts     the accounts in it
@@ -16,7 +18,6 @@ import asyncio
 import functools
 import logging
 import os
-import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ from << cookiecutter.__package_name >>.server import Server
 from << cookiecutter.__package_name >>.settings import Settings, load_settings
 
 from .browser import PASSWORD, Browser
+from .databases import Databases
 from .running import Process, Site, free_port
 
 SECRET = "1:for-tests-only-0123456789-abcdefghijklmnop"
@@ -52,10 +54,30 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that `folder` copies, made once by the real migrations."""
-    file = tmp_path_factory.mktemp("database") / "migrated.sqlite3"
-    url = f"sqlite+aiosqlite:///{file}"
+def databases() -> Iterator[Databases]:
+<% if cookiecutter.database == "sqlite" %>
+    databases = Databases()
+<% else %>
+    try:
+        databases = Databases()
+    except LookupError as missing:
+        pytest.exit(str(missing), returncode=1)
+<% endif %>
+    yield databases
+    databases.close()
+
+
+@pytest.fixture
+def new_url(databases: Databases) -> Iterator[str]:
+    url = databases.new_url()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def migrated(databases: Databases) -> str:
+    """The URL of the database that `folder` copies, made once by the real migrations."""
+    url = databases.new_url()
 
     async def make() -> None:
         await migrate(url)
@@ -69,15 +91,15 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "PasswordHasher", CHEAP)
         asyncio.run(make())
-    return file
+    return url
 
 
 @pytest.fixture
-def folder(nowhere: Path, migrated: Path) -> Path:
-    (nowhere / "var").mkdir()
-    shutil.copy(migrated, nowhere / "var" / f"{service.__name__}.sqlite3")
-    (nowhere / ".env").write_text(f"COOKIE_SECRET={SECRET}\n")
-    return nowhere
+def folder(nowhere: Path, databases: Databases, migrated: str) -> Iterator[Path]:
+    url = databases.copy(migrated)
+    (nowhere / ".env").write_text(f"COOKIE_SECRET={SECRET}\nDATABASE_URL={url}\n")
+    yield nowhere
+    databases.drop(url)
 
 
 @pytest.fixture
@@ -116,7 +138,7 @@ async def open_site(
     def open_site(**overrides: Any) -> Site:
         listening, port = bind_unused_port()
         settings = load_settings(port=port, **overrides)
-        app = make_app(settings, Database(settings.database_url))
+        app = make_app(settings, Database(settings.database_url<< ', settings.database_connections' if cookiecutter.database == 'postgresql' >>))
         server = Server(app)
         server.add_socket(listening)
         sites.append(Site(settings, app, server, [listening], f"http://127.0.0.1:{port}", client))

@@ -14,6 +14,7 @@ from << cookiecutter.__package_name >> import COMMAND, cli
 from << cookiecutter.__package_name >>.accounts import Accounts
 from << cookiecutter.__package_name >>.checks import Finding, Severity
 from << cookiecutter.__package_name >>.database import Database
+from << cookiecutter.__package_name >>.engine import make_database
 from << cookiecutter.__package_name >>.migrations import check_migrations
 from << cookiecutter.__package_name >>.settings import (
     Settings,
@@ -125,14 +126,13 @@ def test_what_it_does_not_know_it_refuses(
     assert "usage:" in capsys.readouterr().err
 
 
-def test_migrate_makes_the_database(nowhere: Path, folder: Path) -> None:
+def test_migrate_makes_the_database(
+    folder: Path, new_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One command leads from nothing to a database that fits the code."""
-    database = Path(load_settings().database_url.partition("///")[2])
-    database.unlink()
-    database.parent.rmdir()
+    monkeypatch.setenv("DATABASE_URL", new_url)
     cli.run(["migrate"])
-    assert database.is_file()
-    asyncio.run(check_migrations(load_settings().database_url))
+    asyncio.run(check_migrations(new_url))
 
 
 def test_an_account_is_made_with_a_password_from_standard_input(
@@ -182,13 +182,18 @@ def test_an_account_against_the_rules_is_refused(
 
 
 def test_a_database_without_tables_is_told_with_the_remedy(
-    nowhere: Path, folder: Path, cheap: None, type_in: Callable[[str], None]
+    folder: Path,
+    new_url: str,
+    cheap: None,
+    monkeypatch: pytest.MonkeyPatch,
+    type_in: Callable[[str], None],
 ) -> None:
     """Whoever forgot to migrate is told to."""
     type_in(PASSWORD)
-    (folder / "var").rename(folder / "elsewhere")
-    (folder / "var").mkdir()
-    with pytest.raises(SystemExit, match=f"no such table(.|\n)*{COMMAND} migrate"):
+    make_database(new_url)
+    monkeypatch.setenv("DATABASE_URL", new_url)
+    reason = "(no such table|does not exist)"
+    with pytest.raises(SystemExit, match=f"{reason}(.|\n)*{COMMAND} migrate"):
         cli.run(["user", "add", "eve", "--password-stdin"])
 
 

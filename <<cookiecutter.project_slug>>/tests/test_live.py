@@ -5,13 +5,13 @@ import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 
 from << cookiecutter.__package_name >>.live import SERVICE_RESTART, SIGNED_OUT
 
 from .browser import Browser, close_code, next_message
+from .databases import Databases
 from .running import Site
 from .waiting import until
 
@@ -61,13 +61,13 @@ async def test_a_panel_closes_when_its_session_has_ended(
 
 
 async def test_a_database_that_is_away_signs_nobody_out(
-    site: Site, browser: Browser, ticking: Callable[[], None], folder: Path
+    site: Site, browser: Browser, ticking: Callable[[], None], databases: Databases
 ) -> None:
     """As long as nobody can tell whether a session has ended, its panel goes on."""
     await browser.sign_in()
     async with browser.websocket() as socket:
         await site.app.database.close()
-        (folder / "var").rename(folder / "away")
+        databases.drop(site.settings.database_url)
         ticking()
         # The first comes at once, the second just before the sessions are checked.
         for _ in range(3):

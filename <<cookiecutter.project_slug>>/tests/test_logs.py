@@ -110,8 +110,13 @@ async def test_what_must_not_be_logged_is_not(site: Site, logs: Callable[[], lis
         # The update fails in the middle of the next change.
         await transaction.execute(
             text(
+<% if cookiecutter.database == "sqlite" %>
                 "CREATE TRIGGER refuse BEFORE UPDATE ON users"
                 " BEGIN SELECT RAISE(ABORT, 'refused'); END"
+<% else %>
+                "ALTER TABLE users ADD CONSTRAINT refuse"
+                " CHECK (password_hash = 'refused') NOT VALID"
+<% endif %>
             )
         )
     form = {"current_password": BETTER, "new_password": PASSWORD}

@@ -1,5 +1,6 @@
 """The migrations: they lead to the tables in the code, from wherever one starts."""
 
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -9,16 +10,21 @@ from sqlalchemy import text
 
 from << cookiecutter.__package_name >> import migrations
 from << cookiecutter.__package_name >>.database import Database
+from << cookiecutter.__package_name >>.engine import make_database
 from << cookiecutter.__package_name >>.settings import load_settings
 
-URL = "sqlite+aiosqlite:///new/file.sqlite3"
 
-
-async def test_the_migrations_make_the_tables_of_the_code(nowhere: Path) -> None:
+async def test_the_migrations_make_the_tables_of_the_code(new_url: str) -> None:
     """A new database has exactly the tables that the code describes; doing it twice is harmless."""
     for _ in range(2):
-        await migrations.migrate(URL)
-    await migrations.check_migrations(URL)
+        await migrations.migrate(new_url)
+    await migrations.check_migrations(new_url)
+
+
+async def test_several_may_migrate_at_the_same_time(new_url: str) -> None:
+    """Servers that are deployed to at once wait for each other, and all find the tables made."""
+    await asyncio.gather(*(migrations.migrate(new_url) for _ in range(4)))
+    await migrations.check_migrations(new_url)
 
 
 async def test_a_difference_is_noticed_and_a_migration_for_it_written(
@@ -43,7 +49,8 @@ async def test_a_difference_is_noticed_and_a_migration_for_it_written(
     await migrations.check_migrations(url)
 
 
-async def test_an_old_database_is_not_taken_for_a_new_one(nowhere: Path) -> None:
+async def test_an_old_database_is_not_taken_for_a_new_one(new_url: str) -> None:
     """A database that lacks migrations fails the check, and so a deploy that forgot them."""
+    make_database(new_url)
     with pytest.raises(CommandError):
-        await migrations.check_migrations("sqlite+aiosqlite:///empty.sqlite3")
+        await migrations.check_migrations(new_url)

@@ -6,18 +6,17 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from tornado.httpclient import HTTPResponse
 from tornado.simple_httpclient import HTTPStreamClosedError
 
-import << cookiecutter.__package_name >> as service
 from << cookiecutter.__package_name >> import server
+from << cookiecutter.__package_name >>.database import Database
 from << cookiecutter.__package_name >>.handlers.base import Page
 from << cookiecutter.__package_name >>.listening import ServerError
 from << cookiecutter.__package_name >>.live import SERVICE_RESTART
@@ -31,15 +30,6 @@ Start = Callable[..., Awaitable[Process]]
 Drain = Callable[..., asyncio.Task[None]]
 CREDENTIALS = {"name": "ada", "password": PASSWORD}
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-@contextlib.contextmanager
-def locked_database(folder: Path) -> Iterator[None]:
-    """Hold the database: a login, which writes, has to wait until the end of this block."""
-    file = folder / "var" / f"{service.__name__}.sqlite3"
-    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
 
 
 async def in_flight(process: Process) -> asyncio.Task[HTTPResponse]:
@@ -118,13 +108,13 @@ async def test_requests_have_limits(start: Start) -> None:
 # --- Stopping ---
 
 
-async def test_sigterm_finishes_what_was_begun(folder: Path, start: Start) -> None:
+async def test_sigterm_finishes_what_was_begun(database: Database, start: Start) -> None:
     """A request in flight is answered, an idle connection once more, and then the process ends."""
     process = await start()
     await process.answers()
     idle = await connect(process.port)
     assert "connection: close" not in await ask(*idle)
-    with locked_database(folder):
+    async with database.turn("attempts"):
         login = await in_flight(process)
         process.send(signal.SIGTERM)
         await process.says("Draining")

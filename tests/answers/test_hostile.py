@@ -72,7 +72,7 @@ def test_typed_text_arrives_exactly(
     text: str, terminal: Callable[..., object], tmp_path: Path
 ) -> None:
     """What a person types at the questions arrives as what is given on the command line does."""
-    typed = "\n".join([text, "my-service", text, text, *[""] * 5, ""])
+    typed = "\n".join([text, "my-service", text, text, *[""] * (len(QUESTIONS) - 4), ""])
     said = terminal(TEMPLATE, "-o", tmp_path / "out", input=typed)
     assert said.returncode == 0, said.stderr
     same_texts(tmp_path / "out" / "my-service", text)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bake import COMBINATIONS, CONTEXT, TEMPLATE
+from tests.bake import CHOICES, COMBINATIONS, CONTEXT, TEMPLATE
 from tests.environment import CACHE, environment, tools
 
 NASTY = "\"'\\ \\u0041 %s ${x} {{ y }} {% z %} # < > & \N{WOMAN}"
@@ -86,8 +86,12 @@ def test_both_locks_name_the_same_tools(project: Path) -> None:
     assert {name: there[name] for name in shared} == {name: here[name] for name in shared}
 
 
-def test_no_service_can_take_a_name_that_is_in_use(project: Path) -> None:
+@pytest.mark.parametrize("database", CHOICES["database"])
+def test_no_service_can_take_a_name_that_is_in_use(
+    database: str, bake: Callable[..., Path]
+) -> None:
     """The slugs refused include every requirement, its modules and its commands."""
+    project = bake(database=database)
     hook = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
     (taken,) = [
         set(node.value.args[0].func.value.value.split())

@@ -19,6 +19,9 @@ from supervisor.options import ServerOptions
 
 from tests.bake import COMBINATIONS, CONTEXT, QUESTIONS, TEMPLATE, bake, files_of
 
+# `check --url` knows the marks of any server, whatever this project runs.
+LOOKS_AT_ANY_SITE = ("checks/site.py", "checks/test_site.py")
+ADDRESS = re.compile(r"https?://\S+")
 LEFT_OVER = re.compile(rb"<<|<%|<#|^\s*#%|cookiecutter\.__", re.MULTILINE)
 
 
@@ -160,11 +163,19 @@ def test_no_empty_folder_is_made(combination: Path) -> None:
 def test_choices_that_were_not_made_leave_no_trace(
     answers: dict[str, str], bake: Callable[..., Path]
 ) -> None:
-    """No file's name holds the name of a choice that was not made."""
+    """No file, by its name or in its text, mentions a choice that was not made.
+
+    An address may, where it is one on that service, and "none" is a word like any other.
+    """
     project = bake(**answers)
+    texts = {
+        name: name.lower() + ADDRESS.sub("", content.decode(errors="replace")).lower()
+        for name, content in files_of(project).items()
+        if not name.endswith(LOOKS_AT_ANY_SITE)
+    }
     for question, options in choices().items():
-        for other in set(options) - {answers[question]}:
-            assert not [name for name in files_of(project) if other in name.lower()]
+        for other in set(options) - {answers[question], "none"}:
+            assert not [name for name, text in texts.items() if other in text], other
 
 
 def choices() -> dict[str, list[str]]:

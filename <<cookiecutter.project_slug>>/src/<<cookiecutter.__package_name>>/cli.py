@@ -1,4 +1,4 @@
-"""The command line: `<< cookiecutter.project_slug >> serve|migrate|user|secret|check|settings`."""
+"""The command line: `<< cookiecutter.project_slug >> serve|migrate|backup|user|secret|...`."""
 
 import argparse
 import asyncio
@@ -12,8 +12,9 @@ from pathlib import Path
 
 from . import COMMAND, DESCRIPTION, NAME
 from .accounts import AccountError, Accounts
+from .backup import BackupError, backup, restore
 from .checks import Severity, SiteError, check_local, check_site
-from .database import UNAVAILABLE, Database, prepare_folder
+from .database import UNAVAILABLE, Database, reason
 from .listening import ServerError
 from .logs import configure_logs
 from .migrations import migrate, write_migration
@@ -27,6 +28,15 @@ from .settings import (
     secret_is_in_environment,
 )
 
+<% if cookiecutter.database == "sqlite" %>
+REMEDY = f"Check DATABASE_URL; if there are no tables yet, make them: {COMMAND} migrate"
+<% else %>
+REMEDY = (
+    f"Check DATABASE_URL; if there are no tables yet, make them: {COMMAND} migrate\n"
+    "No server yet? sudo apt-get install postgresql && sudo -u postgres createuser --createdb $USER"
+)
+<% endif %>
+
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run one command, `serve` if none is named. Exits with 1 and a reason if it cannot be done."""
@@ -36,13 +46,10 @@ def run(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(given)
     try:
         options.command(options)
-    except (AccountError, ServerError, SettingsError, SiteError) as error:
+    except (AccountError, BackupError, ServerError, SettingsError, SiteError) as error:
         sys.exit(str(error))
     except UNAVAILABLE as error:
-        sys.exit(
-            f"The database cannot be used: {getattr(error, 'orig', None) or error}\n"
-            f"Check DATABASE_URL; if there are no tables yet, make them: {COMMAND} migrate"
-        )
+        sys.exit(f"The database cannot be used: {reason(error)}\n{REMEDY}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,6 +71,14 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("migrate", help="bring the database to the newest schema")
     command.add_argument("--new", metavar="MESSAGE", help="write a migration for changed tables")
     command.set_defaults(command=run_migrate)
+
+    command = commands.add_parser("backup", help="copy the database into a file")
+    command.add_argument("file", type=Path)
+    command.set_defaults(command=run_backup)
+
+    command = commands.add_parser("restore", help="replace the database by the copy in a file")
+    command.add_argument("file", type=Path)
+    command.set_defaults(command=run_restore)
 
     user = commands.add_parser("user", help="manage accounts")
     command = user.add_subparsers(metavar="ACTION", required=True).add_parser(
@@ -98,13 +113,22 @@ def parser() -> argparse.ArgumentParser:
 def run_serve(options: argparse.Namespace) -> None:
     settings = load_settings(host=options.host, port=options.port, debug=options.debug)
     configure_logs(settings.log_level, readable=settings.debug)
-    prepare_folder(settings.database_url)
     serve(settings, reuse_port=options.reuse_port, processes=options.fork)
 
 
 def run_migrate(options: argparse.Namespace) -> None:
     url = load_settings().database_url
     asyncio.run(write_migration(url, options.new) if options.new else migrate(url))
+
+
+def run_backup(options: argparse.Namespace) -> None:
+    backup(load_settings().database_url, options.file)
+    print(f"Copied the database into {options.file}.")
+
+
+def run_restore(options: argparse.Namespace) -> None:
+    restore(load_settings().database_url, options.file)
+    print(f"The database is as it was when {options.file} was made.")
 
 
 def run_check(options: argparse.Namespace) -> None:

@@ -1,44 +1,24 @@
-"""The database: its engine, its base class for tables, and whether it can be reached."""
+"""The database: its base class for tables, its transactions, and whether it can be reached."""
 
-import sqlite3
-from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 
-from sqlalchemy import DateTime, MetaData, event, make_url, text
-from sqlalchemy.engine import Dialect
+from sqlalchemy import MetaData, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
-from sqlalchemy.types import TypeDecorator
+
+from .engine import MOMENT, make_engine, take_turn
 
 # What a database that is away, full or locked raises, as opposed to a fault in the code.
 UNAVAILABLE = (InterfaceError, OperationalError, PoolTimeoutError)
 
-SQLITE_PRAGMAS = (
-    # Readers and the one writer do not wait for each other.
-    "PRAGMA journal_mode=WAL",
-    # Safe with WAL; only a power cut can lose the last commits, never the file.
-    "PRAGMA synchronous=NORMAL",
-    # A second writer, in another process, waits this many milliseconds instead of failing.
-    "PRAGMA busy_timeout=5000",
-    "PRAGMA foreign_keys=ON",
-)
 
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in time: aware in Python, UTC in the database, whatever the database knows."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value and value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value and value.replace(tzinfo=UTC)
+def reason(error: BaseException) -> str:
+    """Say in one line what is the matter, without the statement that found it out."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())
 
 
 class Base(DeclarativeBase):
@@ -52,7 +32,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {datetime: UtcDateTime}  # noqa: RUF012
+    type_annotation_map = {datetime: MOMENT}  # noqa: RUF012
 
 
 class Database:
@@ -61,11 +41,13 @@ class Database:
     Making one connects to nothing: a process starts, unready, while its database is away.
     """
 
+#% if cookiecutter.database == "sqlite"
     def __init__(self, url: str) -> None:
-        # Errors are logged, and no password's hash belongs there.
-        self.engine = create_async_engine(url, pool_pre_ping=True, hide_parameters=True)
-        if self.engine.dialect.name == "sqlite":
-            event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
+        self.engine = make_engine(url)
+#% else
+    def __init__(self, url: str, connections: int | None = None) -> None:
+        self.engine = make_engine(url, connections)
+#% endif
         self._new_session = async_sessionmaker(self.engine, expire_on_commit=False)
 
     def transaction(self) -> AbstractAsyncContextManager[AsyncSession]:
@@ -75,6 +57,16 @@ class Database:
         """
         return self._new_session.begin()
 
+    @asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[AsyncSession]:
+        """Begin a transaction when no other one, in any process, has the turn of this name.
+
+        For what is read first and written then, which two must not do at the same time.
+        """
+        async with self.transaction() as transaction:
+            await take_turn(await transaction.connection(), name)
+            yield transaction
+
     async def ping(self) -> None:
         """Return if the database answers and has its tables; otherwise raise one of UNAVAILABLE."""
         async with self.engine.connect() as connection:
@@ -82,22 +74,3 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    try:
-        cursor = connection.cursor()
-        for pragma in SQLITE_PRAGMAS:
-            cursor.execute(pragma)
-        cursor.close()
-    except sqlite3.DatabaseError as error:
-        # The file is damaged, or no database: it cannot be used, as if it were away.
-        connection.close()
-        raise sqlite3.OperationalError(str(error)) from error
-
-
-def prepare_folder(url: str) -> None:
-    """Make the folder of an SQLite file; other databases need none."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        Path(str(parsed.database)).parent.mkdir(mode=0o700, parents=True, exist_ok=True)

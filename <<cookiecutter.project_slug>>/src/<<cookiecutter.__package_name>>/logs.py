@@ -76,8 +76,10 @@ def configure_logs(level: str, *, readable: bool) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(LogFormatter() if readable else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+<% if cookiecutter.database == "sqlite" %>
     # At its finest level it logs what is written to the database, password hashes included.
     logging.getLogger("aiosqlite").setLevel(logging.INFO)
+<% endif %>
 
 
 def timestamp(seconds: float) -> str:

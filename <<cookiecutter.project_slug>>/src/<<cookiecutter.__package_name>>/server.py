@@ -101,7 +101,7 @@ async def main(
     `shared` tells that other processes listen on the same port.
     """
     async with contextlib.AsyncExitStack() as undo:
-        database = Database(settings.database_url)
+        database = Database(settings.database_url<< ', settings.database_connections' if cookiecutter.database == 'postgresql' >>)
         undo.push_async_callback(database.close)
 
         app = make_app(settings, database)

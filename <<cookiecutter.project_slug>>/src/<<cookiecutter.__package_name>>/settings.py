@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 
 from . import COMMAND
 
@@ -62,17 +62,22 @@ def _checked_secret(value: SecretStr) -> SecretStr:
     return value
 
 
-def _known_database(value: str) -> str:
+def _readable_url(value: str) -> str:
     try:
-        make_url(value).get_dialect()
-    except SQLAlchemyError as error:
-        raise ValueError(str(error).splitlines()[0]) from None
-    except ValueError:
-        # Python's message shows a part of the URL, maybe of the password.
+        make_url(value)
+    except (ArgumentError, ValueError):
+        # Their messages may show a part of the password.
         raise ValueError("it cannot be read; in a password, write @ : / as %40 %3A %2F") from None
     return value
 
 
+<% if cookiecutter.database == "postgresql" %>
+def environment_with(**more: str) -> dict[str, str]:
+    """Return the environment for a program that is started, with these variables besides."""
+    return os.environ | more
+
+
+<% endif %>
 def secret_is_in_environment() -> bool:
     """Tell whether the environment, not `.env`, gives the cookie secret."""
     return "COOKIE_SECRET" in os.environ
@@ -117,12 +122,28 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9._+-]{1,64}$",
     )
 
-    database_url: Annotated[str, AfterValidator(_known_database)] = setting(
+    database_url: Annotated[str, AfterValidator(_readable_url)] = setting(
         "Database",
-        "Where the data lives, as an SQLAlchemy URL for an asyncio driver.",
+#% if cookiecutter.database == "sqlite"
+        "Where the data lives: sqlite+aiosqlite:///PATH, or with four slashes for one from the root.",
         default="sqlite+aiosqlite:///var/<< cookiecutter.__package_name >>.sqlite3",
-        pattern=r"^[a-z0-9]+\+[a-z0-9]+://.+",
+        pattern=r"^sqlite\+aiosqlite://",
     )
+#% else
+        "Where the data lives: postgresql+psycopg://USER:PASSWORD@HOST/DATABASE. Without user and"
+        " host: as yourself, on this machine.",
+        default="postgresql+psycopg:///<< cookiecutter.__package_name >>",
+        pattern=r"^postgresql\+psycopg://",
+    )
+    database_connections: int = setting(
+        "Database",
+        "How many connections a process opens at most. All processes together must stay below"
+        " max_connections of the server.",
+        default=<< cookiecutter.__database_connections >>,
+        ge=1,
+        le=1000,
+    )
+#% endif
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
         "Logs", "The least severe messages that are still written.", default="INFO"

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from << cookiecutter.__package_name >>.checks import Finding, Severity, check_local, local
+from << cookiecutter.__package_name >>.engine import << "make_database, path" if cookiecutter.database == "sqlite" else "make_database" >>
 from << cookiecutter.__package_name >>.settings import Settings, load_settings
 
 from ..conftest import SECRET
@@ -46,7 +47,8 @@ def test_nothing_is_found_where_all_is_well(folder: Path, audit: SimpleNamespace
 
 def test_every_check_is_run(folder: Path, audit: SimpleNamespace) -> None:
     """What the single checks find is reported together, errors and warnings."""
-    (folder / ".env").write_text(f"COOKIE_SECRET={version(400)}:{KEY}\nDEBUG=true\nHOST=0.0.0.0\n")
+    wrong = f"COOKIE_SECRET={version(400)}:{KEY}\nDEBUG=true\nHOST=0.0.0.0\n"
+    (folder / ".env").write_text(wrong + f"DATABASE_URL={load_settings().database_url}\n")
     (folder / ".env").chmod(0o644)
     found = {finding.id: finding.severity for finding in check_local()}
     assert found == {
@@ -92,6 +94,7 @@ def test_a_readable_secret_is_found(folder: Path, mode: int, expected: list[str]
     assert ids(local.private_files) == expected
 
 
+<% if cookiecutter.database == "sqlite" %>
 @pytest.mark.parametrize(
     ("file_mode", "reachable", "expected"),
     [(0o644, True, ["F002"]), (0o640, True, []), (0o644, False, [])],
@@ -106,8 +109,9 @@ def test_a_readable_database_is_found(
 ) -> None:
     """F002: others read the database only where both the file and all folders let them."""
     (folder / ".env").chmod(0o600)
-    (database,) = (folder / "var").iterdir()
-    database.chmod(file_mode)
+    file = path(load_settings().database_url)
+    assert file is not None
+    file.chmod(file_mode)
     monkeypatch.setattr(local, "_reachable_by_others", lambda _: reachable)
     assert ids(local.private_files) == expected
 
@@ -115,10 +119,11 @@ def test_a_readable_database_is_found(
 def test_a_private_folder_protects_what_is_in_it(folder: Path) -> None:
     """A file is out of reach when one of the folders above it is closed."""
     folder.chmod(0o755)
-    (folder / "var").chmod(0o700)
+    (folder / "var").mkdir(mode=0o700)
     assert not local._reachable_by_others(folder / "var" / "file")
 
 
+<% endif %>
 def test_a_secret_in_git_is_found(folder: Path) -> None:
     """F003: `.env` is tracked by mistake."""
 
@@ -202,10 +207,11 @@ def test_a_database_that_is_not_there_is_found(
     assert finding.problem == "The database cannot be used: no route to the database"
 
 
-def test_missing_migrations_are_found(folder: Path) -> None:
+def test_missing_migrations_are_found(folder: Path, new_url: str) -> None:
     """M002: the tables are older than the code."""
     assert ids(local.migrations) == []
-    (finding,) = local.migrations(load_settings(database_url="sqlite+aiosqlite:///empty"))
+    make_database(new_url)
+    (finding,) = local.migrations(load_settings(database_url=new_url))
     assert finding.id == "M002"
     assert "0001" in finding.problem
 

@@ -34,8 +34,7 @@ class Attempts:
         """
         limits = {_by_name(name): PER_NAME, _by_address(address): PER_ADDRESS}
         now = datetime.now(UTC)
-        async with self._database.transaction() as transaction:
-            # A write first: on SQLite, it makes those who count at the same time wait for each other.
+        async with self._database.turn("attempts") as transaction:
             await transaction.execute(delete(Attempt).where(Attempt.at <= now - WINDOW))
             counts = await transaction.execute(
                 select(Attempt.subject, func.count(), func.min(Attempt.at))
@@ -52,7 +51,7 @@ class Attempts:
         newest = (
             select(func.max(Attempt.id)).where(Attempt.subject == _by_address(address))
         ).scalar_subquery()
-        async with self._database.transaction() as transaction:
+        async with self._database.turn("attempts") as transaction:
             await transaction.execute(delete(Attempt).where(Attempt.subject == _by_name(name)))
             await transaction.execute(delete(Attempt).where(Attempt.id == newest))
 

@@ -7,15 +7,19 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ..database import Base
 
+<% if cookiecutter.database == "sqlite" %>
 # SQLite would give the id of a session that has ended to the next one.
 NO_ID_TWICE = {"sqlite_autoincrement": True}
 
+<% endif %>
 
 class User(Base):
     """Somebody who can sign in."""
 
     __tablename__ = "users"
+#% if cookiecutter.database == "sqlite"
     __table_args__ = NO_ID_TWICE
+#% endif
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
@@ -27,7 +31,9 @@ class Session(Base):
     """One signed-in browser. The browser holds the token; only its digest is stored here."""
 
     __tablename__ = "sessions"
+#% if cookiecutter.database == "sqlite"
     __table_args__ = NO_ID_TWICE
+#% endif
 
     id: Mapped[int] = mapped_column(primary_key=True)
     token_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)

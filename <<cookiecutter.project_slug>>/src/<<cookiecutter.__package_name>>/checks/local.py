@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-from sqlalchemy import make_url
-
-from ..database import UNAVAILABLE
+from ..database import UNAVAILABLE, reason
+#% if cookiecutter.database == "sqlite"
+from ..engine import path
+#% endif
 from ..migrations import pending_migrations
 from ..settings import Settings, SettingsError, load_settings
 from .findings import Finding, error, warning
@@ -60,19 +61,19 @@ def secret_age(settings: Settings) -> Iterator[Finding]:
 
 
 def private_files(settings: Settings) -> Iterator[Finding]:
-    """F001, F002: what holds secrets can be read by its owner alone."""
+    """F001<< ", F002" if cookiecutter.database == "sqlite" >>: what holds secrets can be read by its owner alone."""
     env = Path(".env")
     if env.exists() and env.stat().st_mode & 0o077:
         yield error("F001", "Others on this machine can read .env.", "chmod 600 .env")
-    url = make_url(settings.database_url)
-    if url.get_backend_name() == "sqlite" and url.database:
-        file = Path(url.database)
-        if file.exists() and file.stat().st_mode & 0o007 and _reachable_by_others(file):
-            yield warning(
-                "F002",
-                f"Others on this machine can read the database {file}.",
-                f"chmod o-rwx {file.parent}",
-            )
+<% if cookiecutter.database == "sqlite" %>
+    file = path(settings.database_url)
+    if file and file.exists() and file.stat().st_mode & 0o007 and _reachable_by_others(file):
+        yield warning(
+            "F002",
+            f"Others on this machine can read the database {file}.",
+            f"chmod o-rwx {file.parent}",
+        )
+<% endif %>
 
 
 def tracked_secrets(settings: Settings) -> Iterator[Finding]:
@@ -147,7 +148,7 @@ def migrations(settings: Settings) -> Iterator[Finding]:
     except UNAVAILABLE as problem:
         yield error(
             "M001",
-            f"The database cannot be used: {problem.orig if hasattr(problem, 'orig') else problem}",
+            f"The database cannot be used: {reason(problem)}",
             "Check DATABASE_URL and the database itself.",
         )
         return
@@ -200,7 +201,9 @@ def _day(version: int) -> date | None:
         return date.fromisoformat(str(version))
     except ValueError:
         return None
+<% if cookiecutter.database == "sqlite" %>
 
 
 def _reachable_by_others(file: Path) -> bool:
     return all(folder.stat().st_mode & 0o001 for folder in file.resolve().parents)
+<% endif %>

@@ -1,4 +1,4 @@
-"""Static files, for a process that is reached without a balancer; nginx serves them from disk."""
+"""Static files, for a process that is reached without a balancer that serves them from disk."""
 
 from tornado.web import HTTPError, StaticFileHandler
 

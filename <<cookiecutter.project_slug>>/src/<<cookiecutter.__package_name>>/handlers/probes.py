@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ..database import UNAVAILABLE
+from ..database import UNAVAILABLE, reason
 from .base import Uniform
 
 DATABASE_SECONDS = 2
@@ -32,7 +32,7 @@ class Readyz(Uniform):
         except TimeoutError:
             return f"the database does not answer within {DATABASE_SECONDS} s"
         except UNAVAILABLE as error:
-            return f"the database cannot be used: {getattr(error, 'orig', None) or error}"
+            return f"the database cannot be used: {reason(error)}"
         return "ready"
 
 

@@ -9,13 +9,17 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from ..database import Database, prepare_folder
+from ..database import Database
+from ..engine import lock_schema, make_database
 
 
 async def migrate(url: str) -> None:
-    """Bring the database at this URL to the newest schema; make it if there is none."""
-    prepare_folder(url)
-    await _run(url, lambda config: command.upgrade(config, "head"))
+    """Bring the database at this URL to the newest schema; make it if there is none.
+
+    Several may do it at the same time: they wait for each other.
+    """
+    make_database(url)
+    await _run(url, lambda config: command.upgrade(config, "head"), alone=True)
 
 
 async def write_migration(url: str, message: str) -> None:
@@ -42,7 +46,9 @@ async def pending_migrations(url: str) -> list[str]:
     return wanted
 
 
-async def _run(url: str, alembic_command: Callable[[Config], object]) -> None:
+async def _run(
+    url: str, alembic_command: Callable[[Config], object], *, alone: bool = False
+) -> None:
     config = Config()
     folder = str(Path(__file__).parent)
     config.set_main_option("script_location", folder.replace("%", "%%"))
@@ -55,6 +61,8 @@ async def _run(url: str, alembic_command: Callable[[Config], object]) -> None:
     database = Database(url)
     try:
         async with database.engine.begin() as connection:
+            if alone:
+                await lock_schema(connection)
             await connection.run_sync(run)
     finally:
         await database.close()

@@ -1,3 +1,4 @@
+#% set moment = "sa.DateTime()" if cookiecutter.database == "sqlite" else "sa.DateTime(timezone=True)"
 """Users, their sessions, and failed attempts to sign in."""
 
 import sqlalchemy as sa
@@ -13,8 +14,10 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), primary_key=True),
         sa.Column("name", sa.String(64), nullable=False, unique=True),
         sa.Column("password_hash", sa.String(255), nullable=False),
-        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("created_at", << moment >>, nullable=False),
+#% if cookiecutter.database == "sqlite"
         sqlite_autoincrement=True,
+#% endif
     )
     op.create_table(
         "sessions",
@@ -27,17 +30,19 @@ def upgrade() -> None:
             nullable=False,
             index=True,
         ),
-        sa.Column("created_at", sa.DateTime(), nullable=False),
-        sa.Column("seen_at", sa.DateTime(), nullable=False),
+        sa.Column("created_at", << moment >>, nullable=False),
+        sa.Column("seen_at", << moment >>, nullable=False),
         sa.Column("address", sa.String(45), nullable=False),
         sa.Column("user_agent", sa.String(255), nullable=False),
+#% if cookiecutter.database == "sqlite"
         sqlite_autoincrement=True,
+#% endif
     )
     op.create_table(
         "attempts",
         sa.Column("id", sa.Integer(), primary_key=True),
         sa.Column("subject", sa.String(80), nullable=False, index=True),
-        sa.Column("at", sa.DateTime(), nullable=False, index=True),
+        sa.Column("at", << moment >>, nullable=False, index=True),
     )
 
 

@@ -1,0 +1,70 @@
+"""The files for GitHub and GitLab ask for the same, and for what the project can do."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests import interpreters
+from tests.bake import CHOICES
+
+FILES = {
+    "github": {".github/workflows/check.yml", ".github/dependabot.yml"},
+    "gitlab": {".gitlab-ci.yml", "renovate.json"},
+    "none": set(),
+}
+
+
+def jobs_of(project: Path) -> dict[str, Any]:
+    """The jobs of a project's CI file, whichever it has."""
+    github = project / ".github/workflows/check.yml"
+    if github.exists():
+        return yaml.safe_load(github.read_text())["jobs"]
+    return yaml.safe_load((project / ".gitlab-ci.yml").read_text())
+
+
+def script_of(job: dict[str, Any]) -> list[str]:
+    """The lines that a job runs in a shell, apart from those that only prepare its machine."""
+    if "script" in job:
+        return job["script"]
+    return [step["run"] for step in job["steps"] if "run" in step and "name" not in step]
+
+
+def preparation_of(job: dict[str, Any]) -> list[str]:
+    """The lines that prepare the machine for the service's database."""
+    if "script" in job:
+        return job.get("before_script", [])
+    named = {step.get("name"): step.get("run", "") for step in job["steps"]}
+    return named.get("prepare the database", "").splitlines()
+
+
+@pytest.mark.parametrize("ci", CHOICES["ci"])
+def test_only_the_files_of_the_choice_are_there(ci: str, bake: Callable[..., Path]) -> None:
+    """Neither a file nor a folder is there for a service that was not chosen."""
+    project = bake(ci=ci)
+    there = {name for names in FILES.values() for name in names if (project / name).exists()}
+    assert there == FILES[ci]
+    assert (project / ".github").exists() == (ci == "github")
+
+
+@pytest.mark.parametrize("database", CHOICES["database"])
+@pytest.mark.parametrize("job", ["check", "template"])
+def test_both_services_run_the_same_lines(
+    database: str, job: str, bake: Callable[..., Path], tmp_path: Path
+) -> None:
+    """What GitHub runs GitLab runs too, prepared by the same lines."""
+    github = jobs_of(bake(ci="github", database=database, project_slug="one"))[job]
+    gitlab = jobs_of(bake(ci="gitlab", database=database, project_slug="two"))[job]
+    lines = [line.replace("/one ", "/two ") for line in script_of(github)]
+    assert lines == script_of(gitlab)
+    assert preparation_of(github) == preparation_of(gitlab)
+    assert bool(preparation_of(gitlab)) == (database == "postgresql" and job == "check")
+
+
+def test_both_run_on_every_python(bake: Callable[..., Path]) -> None:
+    """The Pythons of the CI files are those that the project supports."""
+    github = jobs_of(bake(ci="github", project_slug="one"))["check"]["strategy"]["matrix"]
+    (gitlab,) = jobs_of(bake(ci="gitlab", project_slug="two"))["check"]["parallel"]["matrix"]
+    assert github["python"] == gitlab["PYTHON_VERSION"] == list(interpreters.SUPPORTED)
