@@ -4,15 +4,18 @@ Everything is made once for each run of the tests, in one folder that is gone af
 """
 
 import os
+import runpy
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.bake import CHOICES, TEMPLATE
+from tests.environment import environment
 from tests.running.processes import Stack, kill, processes_in
-from tests.running.projects import NASTY, Project, require
+from tests.running.projects import NASTY, Project, missing, require
 
 SCREENSHOTS = pytest.StashKey[Path]()
 
@@ -66,6 +69,35 @@ def nasty_project(workshop: Path, default_project: Project) -> Project:
     """The project of the nastiest answers, with HAProxy, set up."""
     project = Project.render(workshop / "nasty", **NASTY)
     project.set_up(packages=default_project.folder / ".venv")
+    return project
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Any]:
+    """A PostgreSQL server: `url(name)`, `start`, `stop`, `freeze`, `thaw`; `Databases` has all.
+
+    It is the one that the tests of a generated project start for themselves.
+    """
+    (source,) = (TEMPLATE / "<<cookiecutter.project_slug>>" / "tests").glob(
+        "*postgresql*databases*"
+    )
+    # Its name holds a condition of the template, with which nothing can be imported.
+    databases = runpy.run_path(str(source))["Databases"]
+    try:
+        server = databases()
+    except LookupError as problem:
+        missing(str(problem))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_project(workshop: Path, postgresql: Any) -> Project:
+    """A project with PostgreSQL and GitLab, set up, with a database on that server."""
+    project = Project.render(workshop / "postgresql", database="postgresql", ci="gitlab")
+    with (project.folder / ".env").open("a") as env:
+        env.write(f"DATABASE_URL={postgresql.new_url()}\n")
+    project.set_up(packages=environment(project.folder).parent)
     return project
 
 
