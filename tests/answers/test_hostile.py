@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.answers.texts import texts_of
-from tests.bake import TEMPLATE, bake
+from tests.bake import QUESTIONS, TEMPLATE, bake
 
 HOSTILE = [
     'He said "yes"',
