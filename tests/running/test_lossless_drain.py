@@ -14,7 +14,7 @@ import pytest
 from tests.running.processes import Service
 from tests.running.projects import Project
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.full
 
 # Longer than a process waits for connections that are idle, shorter than the whole drain.
 SECONDS = 4

@@ -1,8 +1,16 @@
 """What the application is made of. Importing this does nothing; `make_app` puts it together."""
 
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+)
 from tornado.web import Application, RequestHandler
 
 from .accounts import LIFETIME, Accounts
@@ -24,6 +32,31 @@ FOLDER = Path(__file__).resolve().parent
 XSRF_COOKIE = {"samesite": "Lax", "path": "/", "httponly": True, "expires_days": LIFETIME.days}
 
 
+class Receiving(HTTPMessageDelegate):
+    """Counts a request as in flight while its body is on the way; a handler does from then on."""
+
+    def __init__(self, app: "Service", delegate: HTTPMessageDelegate) -> None:
+        self._app = app
+        self._delegate = delegate
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        self._app.in_flight += 1
+        return self._delegate.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self._delegate.data_received(chunk)
+
+    def finish(self) -> None:
+        self._app.in_flight -= 1
+        self._delegate.finish()
+
+    def on_connection_close(self) -> None:
+        self._app.in_flight -= 1
+        self._delegate.on_connection_close()
+
+
 class Service(Application):
     """The application; its attributes are all that a handler may use."""
 
@@ -37,6 +70,13 @@ class Service(Application):
     draining = False
     in_flight = 0
     https_settings: dict[str, Any]
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        """Return what takes a request. Tornado calls this as soon as it has the headers."""
+        delegate = super().find_handler(request, **kwargs)
+        if "Content-Length" in request.headers or "Transfer-Encoding" in request.headers:
+            return Receiving(self, delegate)
+        return delegate
 
     def log_request(self, handler: RequestHandler) -> None:
         """Count and log a request that was answered. Tornado calls this."""
