@@ -1,0 +1,59 @@
+"""A generation that is cut short costs nothing: generating over it completes it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.bake import TEMPLATE, bake, files_of
+
+DEADLINE_SECONDS = 30
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda sent: sent.name)
+def test_an_interrupted_generation_can_be_completed(
+    number: signal.Signals, terminal: Callable[..., object], tmp_path: Path
+) -> None:
+    """What an interruption leaves has no secret yet, and is made whole by generating over it."""
+    out = tmp_path / "out"
+    command = ["-m", "cookiecutter", TEMPLATE, "--default-config", "--no-input", "-o", out]
+    with subprocess.Popen(
+        [sys.executable, *command],
+        env=os.environ | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as generation:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not list(out.glob("my-service/README.md")):
+            assert generation.poll() is None, "it has ended before it could be interrupted"
+            assert time.monotonic() < deadline, "no file was made"
+        generation.send_signal(number)
+        assert generation.wait(DEADLINE_SECONDS) != 0
+    project = out / "my-service"
+    assert not (project / ".env").exists()
+
+    refused = terminal(TEMPLATE, "--no-input", "-o", out)
+    assert refused.returncode != 0
+    assert "already exists" in refused.stdout + refused.stderr
+    done = terminal(TEMPLATE, "--no-input", "--overwrite-if-exists", "-o", out)
+    assert done.returncode == 0, done.stderr
+    whole = files_of(bake(tmp_path / "whole"))
+    made = files_of(project)
+    del whole[".env"], made[".env"]
+    assert made == whole
+
+
+def test_a_target_that_is_no_folder_is_refused(
+    terminal: Callable[..., object], tmp_path: Path
+) -> None:
+    """Where no folder can be made the error names it, and what stands there stays."""
+    (tmp_path / "mine").write_text("mine")
+    said = terminal(TEMPLATE, "--no-input", "-o", tmp_path / "mine")
+    assert said.returncode != 0
+    assert str(tmp_path / "mine") in said.stdout + said.stderr
+    assert (tmp_path / "mine").read_text() == "mine"
