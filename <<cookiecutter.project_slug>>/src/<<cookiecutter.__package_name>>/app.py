@@ -1,5 +1,6 @@
 """What the application is made of. Importing this does nothing; `make_app` puts it together."""
 
+import re
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,11 @@ class Service(Application):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Return what takes a request. Tornado calls this as soon as it has the headers."""
-        delegate = super().find_handler(request, **kwargs)
+        # A path without a pattern is looked up at once; Tornado tries one expression after another.
+        if handler := self.settings["exact_routes"].get(request.path):
+            delegate = self.get_handler_delegate(request, handler)
+        else:
+            delegate = super().find_handler(request, **kwargs)
         if "Content-Length" in request.headers or "Transfer-Encoding" in request.headers:
             return Receiving(self, delegate)
         return delegate
@@ -108,6 +113,11 @@ def make_app(settings: Settings, database: Database) -> Service:
         websocket_ping_interval=<< cookiecutter.__ping_seconds >>,
         websocket_ping_timeout=<< cookiecutter.__ping_seconds >>,
         websocket_max_message_size=64 * 1024,
+        exact_routes={
+            rule.regex.pattern.rstrip("$"): rule.target
+            for rule in ROUTES
+            if re.fullmatch(r"[\w/-]+\$", rule.regex.pattern) and not rule.kwargs
+        },
         route_names={rule.target: rule.regex.pattern.rstrip("$") for rule in ROUTES},
         **settings.debug_flags,
     )
