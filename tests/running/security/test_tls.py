@@ -4,51 +4,14 @@ import re
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.environment import tools
 from tests.running.processes import Stack
-from tests.running.projects import Project
 
 pytestmark = pytest.mark.full
-
-KEY = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 30"
-
-
-@pytest.fixture(scope="module")
-def authority(each_project: Project) -> Iterator[Path]:
-    """Whom to trust: an authority of our own has signed the certificate that the stack uses."""
-    folder = each_project.folder / "var" / "tls"
-    folder.mkdir(mode=0o700)
-    names = "-addext subjectAltName=DNS:localhost -addext extendedKeyUsage=serverAuth"
-    for request in (
-        f"{KEY} -subj /CN=authority -addext keyUsage=critical,keyCertSign"
-        " -keyout authority.key -out authority.pem",
-        f"{KEY} -subj /CN=localhost {names} -addext basicConstraints=critical,CA:FALSE"
-        " -CA authority.pem -CAkey authority.key -keyout privkey.pem -out fullchain.pem",
-    ):
-        command = ["openssl", "req", "-x509", *request.split()]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    (folder / "fullchain.pem.key").symlink_to("privkey.pem")
-    yield folder / "authority.pem"
-    for file in folder.iterdir():
-        file.unlink()
-    folder.rmdir()
-
-
-@pytest.fixture(scope="module")
-def stack(each_project: Project, authority: Path) -> Iterator[Stack]:
-    """The stack of each project in turn, on https too."""
-    with Stack(each_project, "make", "stack", "HTTPS=1") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def address(stack: Stack) -> str:
-    return f"localhost:{stack.project.first_port + 443}"
 
 
 def test_tls_is_as_mozilla_recommends(address: str, authority: Path) -> None:

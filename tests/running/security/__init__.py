@@ -1,0 +1,1 @@
+"""Attacks on what runs, each module another kind; one stack for each balancer bears them all."""
