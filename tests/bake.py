@@ -59,11 +59,11 @@ def files_of(project: Path) -> dict[str, bytes]:
 
 
 def free_first_port(process_count: int = 4) -> int:
-    """A first port from which the ports of all processes and of the balancer are free."""
+    """A first port from which the ports of all processes, a trial and the balancer are free."""
     for first in random.sample(range(20_000, 30_000, 100), 100):
         if all(
             is_free(port)
-            for port in (*range(first, first + process_count), first + 80, first + 443)
+            for port in (*range(first, first + process_count), first + 79, first + 80, first + 443)
         ):
             return first
     raise RuntimeError("no run of free ports between 20000 and 30000 on 127.0.0.1")

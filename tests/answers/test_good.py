@@ -45,11 +45,11 @@ def test_a_long_name_needs_no_slug_of_its_own(name: str, bake: Callable[..., Pat
     assert 1 <= len(bake(project_name=name).name) <= 32
 
 
-def test_the_balancer_is_above_every_process(tmp_path: Path) -> None:
-    """The balancer's port is none of the processes', however many there are."""
+def test_other_ports_are_above_every_process(tmp_path: Path) -> None:
+    """The port of a trial, below the balancer's, is none of the processes', however many."""
     project = bake(tmp_path, first_port="20000", process_count="64")
     assert project.exists()
-    assert int(CONTEXT["__balancer_port"].split("+")[1].split()[0]) >= 64
+    assert int(CONTEXT["__trial_port"].split("+")[1].split()[0]) >= 64
 
 
 @pytest.mark.parametrize("answers", COMBINATIONS, ids=str)
