@@ -11,6 +11,8 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from .waiting import DEADLINE_SECONDS
 
+SESSION_COOKIE = "<< cookiecutter.project_slug >>-session"
+XSRF_COOKIE = "<< cookiecutter.project_slug >>-xsrf"
 PASSWORD = "correct horse battery staple"
 BETTER = "seven green bicycles underwater"
 
@@ -47,8 +49,8 @@ class Browser:
         self.headers = dict(headers)
         self.cookies: dict[str, str] = {}
         prefix = "__Host-" if headers.get("X-Forwarded-Proto") == "https" else ""
-        self.session_cookie = f"{prefix}session"
-        self.xsrf_cookie = f"{prefix}xsrf" if prefix else "_xsrf"
+        self.session_cookie = prefix + SESSION_COOKIE
+        self.xsrf_cookie = prefix + XSRF_COOKIE
 
     async def request(
         self,

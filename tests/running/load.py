@@ -66,16 +66,19 @@ def usual_requests(session: str) -> list[Request]:
     nobody is signed in by it makes no difference to the balancer, who may not send a POST twice.
     """
     token = secrets.token_hex(16)
+    # A service's two cookies differ in a word.
+    xsrf_cookie = session.partition("=")[0].replace("-session", "-xsrf")
     return [
         Request("GET", "/", 200),
-        Request("POST", "/logout", 303, cookies=f"_xsrf={token}", body=f"_xsrf={token}"),
+        Request("POST", "/logout", 303, cookies=f"{xsrf_cookie}={token}", body=f"_xsrf={token}"),
         Request("GET", "/api/me", 200, cookies=session),
     ]
 
 
 def session_at(program: Program) -> str:
     """The cookie of somebody who is signed in there."""
-    return f"session={program.sign_in(*program.add_user())['session']}"
+    name = program.project.session_cookie
+    return f"{name}={program.sign_in(*program.add_user())[name]}"
 
 
 class Failure(NamedTuple):

@@ -73,6 +73,14 @@ class Project:
         return self.folder.name
 
     @property
+    def session_cookie(self) -> str:
+        return f"{self.slug}-session"
+
+    @property
+    def xsrf_cookie(self) -> str:
+        return f"{self.slug}-xsrf"
+
+    @property
     def package_name(self) -> str:
         return self.slug.replace("-", "_")
 

@@ -19,7 +19,10 @@ pytestmark = pytest.mark.full
 # Longer than a process waits for connections that are idle, shorter than the whole drain.
 SECONDS = 4
 TOKEN = "a" * 32
-FORM = {"Cookie": f"_xsrf={TOKEN}", "Content-Type": "application/x-www-form-urlencoded"}
+FORM = {
+    "Cookie": f"my-service-xsrf={TOKEN}",
+    "Content-Type": "application/x-www-form-urlencoded",
+}
 QUEUED = 50
 LOGINS = 8
 

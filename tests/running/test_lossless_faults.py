@@ -136,7 +136,8 @@ def test_the_database_is_away_at_boot(instead: str, reason: str, project: Projec
 def sign_in(client: httpx.Client, account: tuple[str, str]) -> httpx.Response:
     """Sign in by the form."""
     client.get("/login")
-    fields = {"name": account[0], "password": account[1], "_xsrf": client.cookies["_xsrf"]}
+    token = client.cookies["my-service-xsrf"]
+    fields = {"name": account[0], "password": account[1], "_xsrf": token}
     return client.post("/login", data=fields)
 
 

@@ -222,7 +222,7 @@ def test_what_a_client_claims_is_not_believed(stack: Stack) -> None:
     for claim, answer in zip(claims, answers, strict=True):
         assert answer.headers["X-Request-Id"] != FORGED["X-Request-Id"], claim
         # Over https the cookie would have another name and be bound to https.
-        assert answer.headers["Set-Cookie"].startswith("_xsrf="), claim
+        assert answer.headers["Set-Cookie"].startswith(f"{stack.project.xsrf_cookie}="), claim
         assert "Secure" not in answer.headers["Set-Cookie"], claim
         balancers, services = logged(stack, answer)
         assert services is not None, claim

@@ -14,6 +14,7 @@ from tornado.httputil import (
 )
 from tornado.web import Application, RequestHandler
 
+from . import COMMAND
 from .accounts import LIFETIME, Accounts
 from .database import Database
 from .handlers.base import Uniform
@@ -29,6 +30,11 @@ from .settings import Settings
 # old process must go on serving its own files.
 FOLDER = Path(__file__).resolve().parent
 
+# A browser sends the cookies of a host to each of its ports: the names tell two services apart.
+COOKIES: dict[str, Any] = {
+    "session_cookie_name": f"{COMMAND}-session",
+    "xsrf_cookie_name": f"{COMMAND}-xsrf",
+}
 # Complete, because Tornado adds an expiry of its own to what is not.
 XSRF_COOKIE = {"samesite": "Lax", "path": "/", "httponly": True, "expires_days": LIFETIME.days}
 
@@ -119,10 +125,11 @@ def make_app(settings: Settings, database: Database) -> Service:
             if re.fullmatch(r"[\w/-]+\$", rule.regex.pattern) and not rule.kwargs
         },
         route_names={rule.target: rule.regex.pattern.rstrip("$") for rule in ROUTES},
+        **COOKIES,
         **settings.debug_flags,
     )
     app.https_settings = app.settings | {
-        "xsrf_cookie_name": "__Host-xsrf",
+        **{setting: f"__Host-{name}" for setting, name in COOKIES.items()},
         "xsrf_cookie_kwargs": XSRF_COOKIE | {"secure": True},
     }
     app.database = database

@@ -45,7 +45,7 @@ async def test_errors_are_json(browser: Browser, method: str, path: str, status:
 async def test_a_program_sends_the_token_in_a_header(browser: Browser) -> None:
     """A request that is no form carries its token in X-XSRFToken; 405 shows that it got past."""
     await browser.get("/login")
-    token = {"X-XSRFToken": browser.cookies["_xsrf"]}
+    token = {"X-XSRFToken": browser.cookies[browser.xsrf_cookie]}
     assert (await browser.request("POST", "/api/me", headers=token)).code == 405
 
 

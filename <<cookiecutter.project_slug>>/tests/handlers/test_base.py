@@ -13,7 +13,7 @@ from << cookiecutter.__package_name >> import NAME
 from << cookiecutter.__package_name >>.handlers.base import SECURITY_HEADERS, Page
 from << cookiecutter.__package_name >>.routes import ROUTES
 
-from ..browser import Browser
+from ..browser import SESSION_COOKIE, XSRF_COOKIE, Browser
 from ..running import Site
 
 ADDRESSES = [
@@ -88,7 +88,7 @@ async def test_without_a_balancer_nobody_is_believed(open_site: Callable[..., Si
     """With BEHIND_PROXY=false the connection itself tells address and scheme."""
     site = open_site(behind_proxy=False)
     browser = site.browser(X_Real_IP="192.0.2.1", X_Forwarded_Proto="https")
-    browser.session_cookie, browser.xsrf_cookie = "session", "_xsrf"
+    browser.session_cookie, browser.xsrf_cookie = SESSION_COOKIE, XSRF_COOKIE
     assert await seen(browser) == ("127.0.0.1", False)
 
 

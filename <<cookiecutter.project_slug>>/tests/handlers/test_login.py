@@ -10,7 +10,7 @@ import pytest
 from << cookiecutter.__package_name >>.accounts.attempts import PER_NAME
 from << cookiecutter.__package_name >>.handlers.login import safe_next
 
-from ..browser import PASSWORD, Browser, cookies_of
+from ..browser import PASSWORD, SESSION_COOKIE, XSRF_COOKIE, Browser, cookies_of
 from ..running import Site
 
 WRONG = "The name or the password is not right."
@@ -208,8 +208,8 @@ async def test_cookies_are_bound_as_tightly_as_they_can_be(
     browser = site.browser(**headers)
     xsrf = cookies_of(await browser.get("/login"))
     session = cookies_of(await browser.sign_in())
-    assert list(session) == [f"{prefix}session"]
-    assert list(xsrf) == [browser.xsrf_cookie]
+    assert list(session) == [prefix + SESSION_COOKIE]
+    assert list(xsrf) == [prefix + XSRF_COOKIE]
     for cookie in (*xsrf.values(), *session.values()):
         assert cookie["httponly"] is True
         assert cookie["samesite"] == "Lax"
@@ -217,7 +217,7 @@ async def test_cookies_are_bound_as_tightly_as_they_can_be(
         assert cookie["domain"] == ""
         assert cookie["expires"]
         assert (cookie["secure"] is True) == secure
-    gone = cookies_of(await browser.post("/logout"))[f"{prefix}session"]
+    gone = cookies_of(await browser.post("/logout"))[prefix + SESSION_COOKIE]
     assert gone.value == ""
     assert (gone["secure"] is True) == secure
 

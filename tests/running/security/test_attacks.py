@@ -176,17 +176,18 @@ REFUSED = {
     ),
 }
 
-# Each is allowed by HTTP, or harmless; what matters is that it gets an answer, and whose.
+# Each is allowed by HTTP, or harmless; what matters is that it gets an answer, and whose. SESSION
+# and XSRF stand for the names of the service's cookies.
 ANSWERED = {
     "1,000 cookies": message("GET / HTTP/1.1", "Cookie: " + "; ".join(["a=b"] * 1000)),
     **{
         f"the cookies {cookies!r}": message("GET /account HTTP/1.1", b"Cookie: " + cookies)
         for cookies in (
-            *(b"", b";", b"=", b"session", b"session=", b'session="', b"session=\xff\xfe"),
-            *(b"\xff=\xfe", b"_xsrf=\xff", b"_xsrf=2|zz|zz|zz", b'_xsrf="\\303"', b"a=b" * 1000),
-            *(b"session=1|2|3", b"session=2|1:0|10:1|7:session|4:eA==|x", b"session=2|1:1|:|:|:|"),
-            *(b"session=2|" + b"9" * 5000, b"session=2|1:0|-5:x|", b"session=2|1:" + b"9" * 5000),
-            b"_xsrf=2|12345678|" + b"0" * 5000 + b"|1",
+            *(b"", b";", b"=", b"SESSION", b"SESSION=", b'SESSION="', b"SESSION=\xff\xfe"),
+            *(b"\xff=\xfe", b"XSRF=\xff", b"XSRF=2|zz|zz|zz", b'XSRF="\\303"', b"a=b" * 1000),
+            *(b"SESSION=1|2|3", b"SESSION=2|1:0|10:1|7:SESSION|4:eA==|x", b"SESSION=2|1:1|:|:|:|"),
+            *(b"SESSION=2|" + b"9" * 5000, b"SESSION=2|1:0|-5:x|", b"SESSION=2|1:" + b"9" * 5000),
+            b"XSRF=2|12345678|" + b"0" * 5000 + b"|1",
         )
     },
     **{
@@ -255,10 +256,20 @@ def test_what_must_be_refused_is_refused(port: int, stack: Stack) -> None:
         assert b"Set-Cookie: a=b" not in answer, name
 
 
+def with_cookies_of(stack: Stack, attack: bytes) -> bytes:
+    """The attack on this service's cookies."""
+    project = stack.project
+    named = attack.replace(b"SESSION", project.session_cookie.encode())
+    return named.replace(b"XSRF", project.xsrf_cookie.encode())
+
+
 def test_what_is_odd_is_no_reason_to_fail(port: int, stack: Stack) -> None:
     """Each gets one answer that is no failure, and the service is as before."""
     with unharmed(stack):
-        received = {name: exchange(port, attack, seconds=5) for name, attack in ANSWERED.items()}
+        received = {
+            name: exchange(port, with_cookies_of(stack, attack), seconds=5)
+            for name, attack in ANSWERED.items()
+        }
     for name, answers in received.items():
         # HAProxy drops who asks for another host than the service's, or for none.
         assert len(answers) == 1 or (name, answers) == ("an empty host", []), name

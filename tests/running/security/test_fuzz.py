@@ -12,6 +12,7 @@ import pytest
 
 from tests.running.load import SOAK, scaled
 from tests.running.processes import Stack
+from tests.running.projects import Project
 from tests.running.wire import MEGABYTES_ALLOWED, conversation, message, statuses, unharmed
 
 pytestmark = pytest.mark.full
@@ -49,12 +50,14 @@ VALUES = [
 XSRF = "0" * 32
 
 
-def any_request(chance: random.Random) -> bytes:
+def any_request(chance: random.Random, project: Project) -> bytes:
     """A request of any method, address, query, headers, cookies and form."""
+
+    names = [*FIELDS, project.session_cookie, project.xsrf_cookie]
 
     def fields(separator: str) -> str:
         count = chance.randrange(4)
-        pairs = (f"{chance.choice(FIELDS)}={chance.choice(TEXTS)}" for _ in range(count))
+        pairs = (f"{chance.choice(names)}={chance.choice(TEXTS)}" for _ in range(count))
         return separator.join(pairs)
 
     address = chance.choice(PATHS)
@@ -66,7 +69,8 @@ def any_request(chance: random.Random) -> bytes:
     cookies, body = fields("; "), fields("&")
     if chance.random() < 0.3:
         # Past the guard of the forms.
-        cookies, body = f"_xsrf={XSRF}; {cookies}", f"_xsrf={XSRF}&{body}"
+        cookies = f"{project.xsrf_cookie}={XSRF}; {cookies}"
+        body = f"_xsrf={XSRF}&{body}"
         headers.append("Content-Type: application/x-www-form-urlencoded")
     if cookies:
         headers.append(f"Cookie: {cookies}")
@@ -87,7 +91,7 @@ def test_whatever_comes_the_service_lives(direct: bool, stack: Stack) -> None:
 
     megabytes = MEGABYTES_ALLOWED + HASHES_MEGABYTES
     with unharmed(stack, megabytes=megabytes), ThreadPoolExecutor(AT_A_TIME) as threads:
-        requests = (any_request(chance) for _ in range(scaled(10_000, 100_000)))
+        requests = (any_request(chance, stack.project) for _ in range(scaled(10_000, 100_000)))
         for answers, request in threads.map(send, requests):
             # 501 and 505 are nginx's words for what it does not know of HTTP.
             assert all(status < 500 or status in (501, 505) for status in answers), request

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.full
 def test_a_rotation_under_rolls_signs_nobody_out(stack: Stack) -> None:
     """Three steps, each with a roll under load: still signed in; what is dropped counts no more."""
     cookies = stack.sign_in(*stack.add_user())
-    old = f"session={cookies['session']}"
+    name = stack.project.session_cookie
+    old = f"{name}={cookies[name]}"
     rotate = (stack.project.program(stack.project.slug), "secret", "rotate")
     secret = secrets_of(stack)
     with stack.client(cookies=cookies) as browser:

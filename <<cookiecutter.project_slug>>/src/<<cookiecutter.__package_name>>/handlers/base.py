@@ -174,7 +174,8 @@ class Identified(Uniform):
 
     @property
     def session_cookie(self) -> str:
-        return "__Host-session" if self.https else "session"
+        name: str = self.settings["session_cookie_name"]
+        return name
 
     def start_session(self, token: str) -> None:
         """Hand the token of a new session to the browser."""
