@@ -20,6 +20,7 @@ from .conftest import SECRET
 
 PROJECT = Path(__file__).parents[1]
 OTHER = "2:for-tests-only-next-9876543210-zyxwvutsrqponm"
+URL = "<< "sqlite+aiosqlite" if cookiecutter.database == "sqlite" else "postgresql+psycopg" >>://user:pass-word@host/name"
 FLAGS = ["autoreload", "compiled_template_cache", "static_hash_cache", "serve_traceback"]
 
 
@@ -159,11 +160,21 @@ def test_new_secrets_are_long_and_never_the_same() -> None:
     assert len(new_secret()) >= 43
 
 
-def test_the_secret_is_not_shown_with_the_settings(folder: Path) -> None:
-    """Settings that end up in a message or a log do not give the secret away."""
-    settings = load_settings()
+def test_no_secret_is_shown_with_the_settings(folder: Path) -> None:
+    """Settings that end up in a message or a log give away neither the secret nor a password."""
+    settings = load_settings(database_url=URL)
+    assert settings.database_url == URL
     for text in (repr(settings), str(settings), settings.model_dump_json()):
         assert SECRET[2:] not in text
+        assert "pass-word" not in text
+        assert settings.host in text
+
+
+def test_no_secret_is_shown_with_what_is_wrong(folder: Path) -> None:
+    """Who mistypes one setting is not shown the others."""
+    with pytest.raises(SettingsError, match="PORT") as caught:
+        load_settings(database_url=URL, port="wrong")
+    assert "pass-word" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

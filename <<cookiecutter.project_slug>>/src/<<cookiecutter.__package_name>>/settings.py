@@ -22,6 +22,10 @@ NEW_SECRET = f"{COMMAND} secret new"
 SECRET_CHARACTERS = 32
 
 
+# Settings that are printed, or dumped, do not show it: it may hold a password.
+HIDDEN = {"repr": False, "exclude": True}
+
+
 class SettingsError(Exception):
     """The settings are wrong; the message names every problem and how to mend it."""
 
@@ -128,12 +132,14 @@ class Settings(BaseSettings):
         "Where the data lives: sqlite+aiosqlite:///PATH, or with four slashes for one from the root.",
         default="sqlite+aiosqlite:///var/<< cookiecutter.__package_name >>.sqlite3",
         pattern=r"^sqlite\+aiosqlite://",
+        **HIDDEN,
     )
 #% else
         "Where the data lives: postgresql+psycopg://USER:PASSWORD@HOST/DATABASE. Without user and"
         " host: as yourself, on this machine.",
         default="postgresql+psycopg:///<< cookiecutter.__package_name >>",
         pattern=r"^postgresql\+psycopg://",
+        **HIDDEN,
     )
     database_connections: int = setting(
         "Database",

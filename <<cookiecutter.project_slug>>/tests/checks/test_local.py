@@ -217,6 +217,18 @@ def test_missing_migrations_are_found(folder: Path, new_url: str) -> None:
     assert re.fullmatch(r"The database lacks the migrations \w+\.", finding.problem)
 
 
+<% if cookiecutter.database == "postgresql" %>
+def test_too_many_connections_are_found(folder: Path) -> None:
+    """C001: the server would turn away what the processes open under load; 3 it keeps for itself."""
+    limit = 97
+    enough = (limit - 1) // local.PROCESSES
+    assert ids(local.connections, database_connections=enough) == []
+    assert ids(local.connections, database_connections=enough + 1) == ["C001"]
+    nowhere = "postgresql+psycopg:///nothing?host=/nowhere"
+    assert ids(local.connections, database_connections=1000, database_url=nowhere) == []
+
+
+<% endif %>
 def test_known_vulnerabilities_are_found(folder: Path, audit: SimpleNamespace) -> None:
     """V001: what pip-audit finds is told with the version that mends it."""
     package = {"name": "old", "version": "1.0", "vulns": [{"id": "CVE-1", "fix_versions": []}]}

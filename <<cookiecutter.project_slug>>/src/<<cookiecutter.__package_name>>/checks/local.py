@@ -16,6 +16,8 @@ from pathlib import Path
 from ..database import UNAVAILABLE, reason
 #% if cookiecutter.database == "sqlite"
 from ..engine import path
+#% else
+from ..engine import connection_limit
 #% endif
 from ..migrations import pending_migrations
 from ..settings import Settings, SettingsError, load_settings
@@ -24,6 +26,10 @@ from .findings import Finding, error, warning
 # The process manager kills a worker that has not ended this long after SIGTERM; it stands in
 # deploy/.
 STOP_SECONDS = << cookiecutter.__stop_seconds >>
+#% if cookiecutter.database == "postgresql"
+# It starts so many workers; that stands there too.
+PROCESSES = << cookiecutter.process_count >>
+#% endif
 SECRET_AGE = timedelta(days=365)
 ROTATION_AGE = timedelta(days=60)
 OPEN_FILES = 4096
@@ -160,6 +166,25 @@ def migrations(settings: Settings) -> Iterator[Finding]:
         )
 
 
+<% if cookiecutter.database == "postgresql" %>
+def connections(settings: Settings) -> Iterator[Finding]:
+    """C001: the server has all the connections that the processes, and a command, may open."""
+    try:
+        limit = asyncio.run(connection_limit(settings.database_url))
+    except UNAVAILABLE:
+        # M001 tells of that.
+        return
+    wanted = PROCESSES * settings.database_connections
+    if wanted >= limit:
+        yield warning(
+            "C001",
+            f"{PROCESSES} processes may open {wanted} connections to the database, whose server has"
+            f" {limit} for all its users.",
+            "Lower DATABASE_CONNECTIONS, or raise the server's max_connections.",
+        )
+
+
+<% endif %>
 def vulnerabilities(settings: Settings) -> Iterator[Finding]:
     """V001: no dependency has a known vulnerability. Says nothing where it cannot ask."""
     command = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"]
@@ -192,6 +217,9 @@ CHECKS: tuple[Check, ...] = (
     time_budget,
     file_limit,
     migrations,
+#% if cookiecutter.database == "postgresql"
+    connections,
+#% endif
     vulnerabilities,
 )
 
