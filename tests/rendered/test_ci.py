@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import run
 from typing import Any
 
 import pytest
@@ -9,11 +10,18 @@ import yaml
 
 from tests import interpreters
 from tests.bake import CHOICES
+from tests.environment import tools
 
 FILES = {
     "github": {".github/workflows/check.yml", ".github/dependabot.yml"},
     "gitlab": {".gitlab-ci.yml", "renovate.json"},
     "none": set(),
+}
+SCHEMAS = {
+    ".github/workflows/check.yml": "vendor.github-workflows",
+    ".github/dependabot.yml": "vendor.dependabot",
+    ".gitlab-ci.yml": "vendor.gitlab-ci",
+    "renovate.json": "vendor.renovate",
 }
 
 
@@ -68,3 +76,20 @@ def test_both_run_on_every_python(bake: Callable[..., Path]) -> None:
     github = jobs_of(bake(ci="github", project_slug="one"))["check"]["strategy"]["matrix"]
     (gitlab,) = jobs_of(bake(ci="gitlab", project_slug="two"))["check"]["parallel"]["matrix"]
     assert github["python"] == gitlab["PYTHON_VERSION"] == list(interpreters.SUPPORTED)
+
+
+@pytest.mark.parametrize("database", CHOICES["database"])
+@pytest.mark.parametrize("ci", [ci for ci, names in FILES.items() if names])
+def test_the_files_are_of_the_form_their_readers_want(
+    ci: str, database: str, bake: Callable[..., Path]
+) -> None:
+    """Each file has the keys and the types that its service, or its updater, knows."""
+    project = bake(ci=ci, database=database)
+    for name in FILES[ci]:
+        command = [
+            tools("check-jsonschema") / "check-jsonschema",
+            "--builtin-schema",
+            SCHEMAS[name],
+        ]
+        done = run([*command, project / name], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
