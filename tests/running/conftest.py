@@ -73,16 +73,21 @@ def nasty_project(workshop: Path, default_project: Project) -> Project:
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[Any]:
-    """A PostgreSQL server: `url(name)`, `start`, `stop`, `freeze`, `thaw`; `Databases` has all.
+def postgresql_source() -> Path:
+    """The file from which the tests of a generated project start a PostgreSQL server.
 
-    It is the one that the tests of a generated project start for themselves.
+    Its name holds a condition of the template, with which nothing can be imported.
     """
     (source,) = (TEMPLATE / "<<cookiecutter.project_slug>>" / "tests").glob(
         "*postgresql*databases*"
     )
-    # Its name holds a condition of the template, with which nothing can be imported.
-    databases = runpy.run_path(str(source))["Databases"]
+    return source
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgresql_source: Path) -> Iterator[Any]:
+    """A PostgreSQL server: `url(name)`, `start`, `stop`, `freeze`, `thaw`; `Databases` has all."""
+    databases = runpy.run_path(str(postgresql_source))["Databases"]
     try:
         server = databases()
     except LookupError as problem:

@@ -1,11 +1,139 @@
-"""A project with PostgreSQL, on a real server."""
+"""A project with PostgreSQL, on a real server that restarts, hangs and is away."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
 import pytest
 
 from tests.rendered.test_ci import jobs_of, script_of
+from tests.running.processes import Stack, answers, processes_in, wait_until
 from tests.running.projects import Project
 
 pytestmark = pytest.mark.full
+
+PATHS = ("/healthz", "/readyz", "/api/me")
+ALL_WELL = {"/healthz": {200}, "/readyz": {200}, "/api/me": {200}}
+NO_DATABASE = {"/healthz": {200}, "/readyz": {503}, "/api/me": {503}}
+
+# What a run of a project's tests has begun when it is killed.
+TESTS = """
+import runpy, sys, time
+print(runpy.run_path(sys.argv[1])["Databases"]().folder, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def stack(postgresql_project: Project, postgresql: Any) -> Iterator[Stack]:
+    with Stack(postgresql_project) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cookies(stack: Stack) -> dict[str, str]:
+    """Those of somebody who is signed in, for every address."""
+    return dict(stack.sign_in(*stack.add_user()))
+
+
+def statuses(stack: Stack, cookies: dict[str, str]) -> dict[str, set[int]]:
+    """What the processes answer at each path, all asked at once."""
+
+    def ask(url: str) -> int:
+        return httpx.get(url, cookies=cookies, timeout=20, trust_env=False).status_code
+
+    with ThreadPoolExecutor() as pool:
+        return {
+            path: set(pool.map(ask, [f"{url}{path}" for url in stack.worker_urls]))
+            for path in PATHS
+        }
+
+
+def assert_all_is_well(stack: Stack, cookies: dict[str, str], pids: dict[int, int]) -> None:
+    """The processes that were there are ready again, and supervisord has not given up on any."""
+    stack.wait_until(lambda: stack.ready, "every process is ready again")
+    assert statuses(stack, cookies) == ALL_WELL
+    assert stack.worker_pids() == pids
+    assert "FATAL" not in stack.logs()["supervisord.log"]
+
+
+def test_a_restart_of_the_server_needs_none_of_the_processes(
+    stack: Stack, cookies: dict[str, str], postgresql: Any
+) -> None:
+    """While the server is away every process says so and lives; then all go on by themselves."""
+    pids = stack.worker_pids()
+    postgresql.stop()
+    try:
+        assert statuses(stack, cookies) == NO_DATABASE
+    finally:
+        postgresql.start()
+    assert_all_is_well(stack, cookies, pids)
+
+
+def test_a_server_that_hangs_stops_no_process(
+    stack: Stack, cookies: dict[str, str], postgresql: Any
+) -> None:
+    """No request waits for ever, none is taken for well, and all go on when the server does."""
+    pids = stack.worker_pids()
+    postgresql.freeze()
+    try:
+        assert statuses(stack, cookies) == NO_DATABASE
+    finally:
+        postgresql.thaw()
+    assert_all_is_well(stack, cookies, pids)
+
+
+def test_processes_start_without_their_server(
+    stack: Stack, cookies: dict[str, str], postgresql: Any
+) -> None:
+    """Started while the server is away they wait, un-ready, and supervisord gives none up."""
+    stack.stop_workers()
+    postgresql.stop()
+    try:
+        stack.supervisor.startProcessGroup(stack.project.slug, True)
+        pids = stack.worker_pids()
+        stack.wait_until(
+            lambda: all(answers(f"{url}/healthz") for url in stack.worker_urls), "all have started"
+        )
+        assert statuses(stack, cookies) == NO_DATABASE
+    finally:
+        postgresql.start()
+    assert_all_is_well(stack, cookies, pids)
+
+
+def test_without_a_server_one_is_told_how_to_get_one(postgresql_project: Project) -> None:
+    """Where no server answers, `migrate` ends with a reason and the command that makes one."""
+    url = "postgresql+psycopg://user:pass-word@/nothing?host=/nowhere"
+    command = postgresql_project.program(postgresql_project.slug)
+    done = postgresql_project.run(command, "migrate", DATABASE_URL=url)
+    assert done.returncode == 1
+    assert done.stdout.startswith("The database cannot be used: ")
+    assert "apt-get install postgresql" in done.stdout
+    assert "pass-word" not in done.stdout
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["working", "hanging"])
+def test_a_server_of_tests_that_are_killed_ends_with_them(
+    postgresql: Any, postgresql_source: Path, *, frozen: bool
+) -> None:
+    """Neither the server nor its folder outlives the project's tests, however these end."""
+    command = [sys.executable, "-c", TESTS, postgresql_source]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tests:
+        folder = Path(tests.stdout.readline().strip())
+        assert processes_in(folder)
+        if frozen:
+            server = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+            subprocess.run(["kill", "-STOP", f"{server}"], check=True)
+        tests.kill()
+    wait_until(
+        lambda: not folder.exists() and not processes_in(folder),
+        "the server has ended",
+        evidence=lambda: f"{processes_in(folder)}",
+    )
 
 
 def test_what_the_ci_runs_is_green(postgresql_project: Project) -> None:
