@@ -25,7 +25,7 @@ demo/password:
 	@mv $@.new $@
 
 test: .venv/ready ## Install what is missing and run every test
-	@tests/install-system-packages nginx haproxy chromium slowhttptest initdb
+	@tests/install-system-packages nginx haproxy chromium slowhttptest initdb systemd-analyze
 	$(BIN)/pytest -n auto -m "$(FAST)"
 	$(BIN)/pytest -m full
 	$(MAKE) test-servers

@@ -7,13 +7,14 @@ import pwd
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from supervisor.options import ServerOptions
 
-from tests.bake import package_of
+from tests.bake import QUESTIONS, package_of
 from tests.environment import tools
 
 # Servers are where on Debian only root looks.
@@ -23,10 +24,8 @@ EVERYWHERE = {
     "local/stack",
     "local/supervisord.conf",
     "roll",
-    "supervisor/supervisord.conf",
-    "supervisor/workers.conf",
 }
-FILES = {
+BALANCERS = {
     "nginx": {
         "local/https.conf",
         "local/nginx.conf",
@@ -38,6 +37,24 @@ FILES = {
         "nginx/tls.conf",
     },
     "haproxy": {"haproxy/haproxy.cfg", "haproxy/site.cfg", "local/haproxy.cfg"},
+}
+MANAGERS = {
+    "supervisord": {"supervisor/supervisord.conf", "supervisor/workers.conf"},
+    "systemd": {"systemd/my-service.target", "systemd/my-service@.service"},
+}
+# Where on a server stands how long a process may take to end, says that it is not ready before, and
+# how many files it may open.
+TOLD = {
+    "supervisord": {
+        "stop": ("supervisor/workers.conf", r"stopwaitsecs=(\d+)"),
+        "unready": ("supervisor/workers.conf", r'UNREADY_SECONDS="(\d+)"'),
+        "files": ("supervisor/supervisord.conf", r"minfds=(\d+)"),
+    },
+    "systemd": {
+        "stop": ("systemd/my-service@.service", r"TimeoutStopSec=(\d+)"),
+        "unready": ("systemd/my-service@.service", r"UNREADY_SECONDS=(\d+)"),
+        "files": ("systemd/my-service@.service", r"LimitNOFILE=(\d+)"),
+    },
 }
 EXTREMES = {
     "defaults": {},
@@ -78,6 +95,7 @@ def on_this_machine(project: Path, path: str, folder: Path) -> Path:
         ("/run/", f"{folder}/"),
         ("user www-data;\n", "user root;\n" if user == "root" else ""),
         (f"user={project.name}\n", f"user={user}\n"),
+        (f"User={project.name}\n", f"User={user}\n"),
         # Binding these takes root.
         (":80", f":{balancer_port(project)}"),
         ("listen 80", f"listen {balancer_port(project)}"),
@@ -111,6 +129,18 @@ def number(path: Path, pattern: str) -> float:
     return sum(float(term) for term in found[0].split("+"))
 
 
+def ports_of(answers: dict[str, str]) -> range:
+    """The ports of the processes that these answers give."""
+    first = int(answers.get("first_port", QUESTIONS["first_port"]))
+    return range(first, first + int(answers.get("process_count", QUESTIONS["process_count"])))
+
+
+def told(project: Path, manager: str, what: str) -> float:
+    """What whoever keeps the processes running is told of this on a server."""
+    file, pattern = TOLD[manager][what]
+    return number(project / "deploy" / file, pattern)
+
+
 def drain_seconds(project: Path) -> float:
     return number(package_of(project) / "settings.py", r"drain_seconds: [^)]*?default=(\d+)")
 
@@ -119,14 +149,15 @@ def ping_seconds(project: Path) -> float:
     return number(package_of(project) / "app.py", r"websocket_ping_interval=(\d+)")
 
 
-@pytest.mark.parametrize("balancer", FILES)
-def test_only_the_chosen_balancer(bake: Bake, balancer: str) -> None:
-    """deploy/ holds the files of the balancer that was chosen, and no trace of the other."""
-    project = bake(load_balancer=balancer)
+@pytest.mark.parametrize("manager", MANAGERS)
+@pytest.mark.parametrize("balancer", BALANCERS)
+def test_only_what_was_chosen(bake: Bake, balancer: str, manager: str) -> None:
+    """deploy/ holds the files of what was chosen, and no trace of the other balancer."""
+    project = bake(load_balancer=balancer, process_manager=manager)
     deploy = project / "deploy"
     files = {str(path.relative_to(deploy)) for path in deploy.rglob("*") if path.is_file()}
-    assert files == EVERYWHERE | FILES[balancer]
-    (other,) = FILES.keys() - {balancer}
+    assert files == EVERYWHERE | BALANCERS[balancer] | MANAGERS[manager]
+    (other,) = BALANCERS.keys() - {balancer}
     for path in files:
         assert other not in (deploy / path).read_text().lower(), path
 
@@ -190,32 +221,34 @@ def test_haproxy_accepts(
         assert not re.search(r"WARNING|ALERT", said), said
 
 
-@pytest.mark.parametrize("balancer", FILES)
+@pytest.mark.parametrize("balancer", BALANCERS)
+@pytest.mark.parametrize("manager", MANAGERS)
 @extremes
 def test_supervisord_accepts(
     bake: Bake,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     balancer: str,
+    manager: str,
     answers: dict[str, str],
 ) -> None:
     """supervisord's own parser finds one process on each port, and no secret among them."""
-    project = bake(load_balancer=balancer, **answers)
+    project = bake(load_balancer=balancer, process_manager=manager, **answers)
     (project / "var/log").mkdir(parents=True)
     monkeypatch.setenv("NGINX_USER", "")
-    server = on_this_machine(project, "deploy/supervisor/supervisord.conf", tmp_path)
-    first = number(project / "deploy/supervisor/workers.conf", r"numprocs_start=(\d+)")
-    count = int(answers.get("process_count", 4))
-    for main, others in (("deploy/local/supervisord.conf", {"balancer"}), (server, set())):
+    mains = {project / "deploy/local/supervisord.conf": {"balancer"}}
+    if manager == "supervisord":
+        mains[on_this_machine(project, "deploy/supervisor/supervisord.conf", tmp_path)] = set()
+    for main, others in mains.items():
         options = ServerOptions()
-        options.realize(["-c", str(project / main)])
+        options.realize(["-c", str(main)])
         assert not options.parse_warnings
         processes = {
             process.name: process
             for group in options.process_group_configs
             for process in group.process_configs
         }
-        ports = range(int(first), int(first) + count)
+        ports = ports_of(answers)
         assert processes.keys() == {f"{project.name}-{port}" for port in ports} | others
         for port in ports:
             process = processes[f"{project.name}-{port}"]
@@ -225,14 +258,54 @@ def test_supervisord_accepts(
             assert process.stdout_logfile.endswith(f"{port}.log")
 
 
-def test_time_budget_of_nginx(bake: Bake) -> None:
+@pytest.mark.parametrize("balancer", BALANCERS)
+@extremes
+def test_systemd_accepts(
+    bake: Bake, tmp_path: Path, balancer: str, answers: dict[str, str]
+) -> None:
+    """systemd takes the units without a warning; the target wants one process on each port."""
+    verify = [find("systemd-analyze"), "verify", "--man=no", "--recursive-errors=no"]
+    project = bake(load_balancer=balancer, process_manager="systemd", **answers)
+    for kind in ("@.service", ".target"):
+        on_this_machine(project, f"deploy/systemd/{project.name}{kind}", tmp_path)
+    # It looks for the program that it would start.
+    python = project / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    target = project / f"deploy/systemd/{project.name}.target"
+    instances = [f"{project.name}@{port}.service" for port in ports_of(answers)]
+    assert re.findall(r"^Wants=(.*)$", target.read_text(), re.MULTILINE) == instances
+    units = [target, target.with_name(instances[0])]
+    assert accepted(*verify, *units, cwd=project) == ""
+
+
+def test_systemd_locks_a_process_in(bake: Bake) -> None:
+    """What systemd thinks of a process's rights is at most 1.5, of 10 for all of root's."""
+    project = bake(process_manager="systemd")
+    accepted(
+        *(find("systemd-analyze"), "security", "--offline=yes", "--threshold=15", "--no-pager"),
+        f"deploy/systemd/{project.name}@.service",
+        cwd=project,
+    )
+
+
+def test_systemd_hears_from_a_process_in_time(bake: Bake) -> None:
+    """One beat of the event loop may be late: the watchdog waits for more than two."""
+    project = bake(process_manager="systemd")
+    beat = number(package_of(project) / "notify.py", r"BEAT_SECONDS = (\d+)")
+    unit = project / f"deploy/systemd/{project.name}@.service"
+    assert 2 * beat < number(unit, r"WatchdogSec=(\d+)")
+
+
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_time_budget_of_nginx(bake: Bake, manager: str) -> None:
     """Each time that one program waits is longer than what it waits for."""
-    project = bake()
+    project = bake(process_manager=manager)
     deploy = project / "deploy"
     server = package_of(project) / "server.py"
     upstream_idle = number(deploy / "nginx/http.conf", r"keepalive_timeout (\d+)s")
     waits_for_idle = number(server, r"BALANCER_IDLE_SECONDS = ([\d.+ ]+)")
-    stop = number(deploy / "supervisor/workers.conf", r"stopwaitsecs=(\d+)")
+    stop = told(project, manager, "stop")
     assert upstream_idle < waits_for_idle < drain_seconds(project) < stop < SYSTEMD_STOP_SECONDS
 
     read_timeout = number(deploy / "nginx/site.conf", r"proxy_read_timeout (\d+)s")
@@ -241,14 +314,15 @@ def test_time_budget_of_nginx(bake: Bake) -> None:
     assert number(deploy / "nginx/site.conf", r"proxy_connect_timeout (\d+)s") > 1
 
 
-def test_time_budget_of_haproxy(bake: Bake) -> None:
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_time_budget_of_haproxy(bake: Bake, manager: str) -> None:
     """Each time that one program waits is longer than what it waits for."""
-    project = bake(load_balancer="haproxy")
+    project = bake(load_balancer="haproxy", process_manager=manager)
     deploy = project / "deploy"
     site = deploy / "haproxy/site.cfg"
     notices = number(site, r"check inter (\d+)ms") / 1000 * number(site, r" fall (\d+)")
-    unready = number(deploy / "supervisor/workers.conf", r'UNREADY_SECONDS="(\d+)"')
-    stop = number(deploy / "supervisor/workers.conf", r"stopwaitsecs=(\d+)")
+    unready = told(project, manager, "unready")
+    stop = told(project, manager, "stop")
     assert notices <= unready / 2
     assert unready + drain_seconds(project) < stop < SYSTEMD_STOP_SECONDS
 
@@ -261,21 +335,22 @@ def test_time_budget_of_haproxy(bake: Bake) -> None:
     assert back < asked_for + notices
 
 
-def test_limits_agree(bake: Bake) -> None:
-    """A connection takes a file at nginx, at supervisord's processes, and twice that in all."""
-    project = bake()
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_limits_agree(bake: Bake, manager: str) -> None:
+    """A connection takes a file at nginx, at the service's processes, and twice that in all."""
+    project = bake(process_manager=manager)
     deploy = project / "deploy"
     for main in ("nginx/nginx.conf", "local/nginx.conf"):
         files = number(deploy / main, r"worker_rlimit_nofile (\d+)")
         assert files >= 2 * number(deploy / main, r"worker_connections (\d+)")
-    assert files == number(deploy / "supervisor/supervisord.conf", r"minfds=(\d+)")
+    assert files == told(project, manager, "files")
     body = number(deploy / "nginx/site.conf", r"client_max_body_size (\d+)m")
     assert body == number(
         package_of(project) / "server.py", r"MAX_BODY_BYTES = (\d+) \* 1024 \* 1024"
     )
 
 
-@pytest.mark.parametrize("balancer", FILES)
+@pytest.mark.parametrize("balancer", BALANCERS)
 def test_security_headers_are_the_services(bake: Bake, balancer: str) -> None:
     """What the balancer answers itself has the headers of the service, value by value."""
     project = bake(load_balancer=balancer)
@@ -295,10 +370,11 @@ def test_security_headers_are_the_services(bake: Bake, balancer: str) -> None:
         assert re.search(pattern, text), f"{name}: {value}"
 
 
+@pytest.mark.parametrize("manager", MANAGERS)
 @pytest.mark.parametrize("name", ["roll", "local/stack"])
-def test_programs_start(bake: Bake, name: str) -> None:
+def test_programs_start(bake: Bake, name: str, manager: str) -> None:
     """The programs are executable, and say what is missing in one line."""
-    program = bake() / "deploy" / name
+    program = bake(process_manager=manager) / "deploy" / name
     assert os.access(program, os.X_OK)
     done = subprocess.run([program], capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -43,6 +43,13 @@ def parse_ini(path: Path) -> None:
     assert parser.sections()
 
 
+def parse_unit(path: Path) -> None:
+    # A name may be given several times, once for each of its values.
+    parser = configparser.RawConfigParser(strict=False, delimiters="=")
+    parser.read_string(path.read_text(encoding="utf-8"))
+    assert parser.sections()
+
+
 def parse_python(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     compile(ast.parse(source), path, "exec")
@@ -92,7 +99,9 @@ PARSERS = {
     ".md": parse_links,
     ".png": only_bytes,
     ".py": parse_python,
+    ".service": parse_unit,
     ".svg": parse_svg,
+    ".target": parse_unit,
     ".toml": parse_toml,
     ".txt": only_text,
     ".typed": Path.exists,
@@ -165,7 +174,8 @@ def test_choices_that_were_not_made_leave_no_trace(
 ) -> None:
     """No file, by its name or in its text, mentions a choice that was not made.
 
-    An address may, where it is one on that service, and "none" is a word like any other.
+    An address may, where it is one on that service, and "none" is a word like any other. The
+    process managers have a test of their own.
     """
     project = bake(**answers)
     texts = {
@@ -173,9 +183,36 @@ def test_choices_that_were_not_made_leave_no_trace(
         for name, content in files_of(project).items()
         if not name.endswith(LOOKS_AT_ANY_SITE)
     }
-    for question, options in choices().items():
+    others = {name: options for name, options in choices().items() if name != "process_manager"}
+    for question, options in others.items():
         for other in set(options) - {answers[question], "none"}:
             assert not [name for name, text in texts.items() if other in text], other
+
+
+@pytest.mark.parametrize("answers", COMBINATIONS, ids=str)
+def test_one_process_manager_leaves_no_trace_of_the_other(
+    answers: dict[str, str], bake: Callable[..., Path]
+) -> None:
+    """Who chose systemd reads of supervisord only what concerns localhost; others nothing of units.
+
+    supervisord runs `make stack` for everybody, since it needs nothing else; and Debian's systemd
+    starts supervisord on a server, so it is named in any case.
+    """
+    foreign, where = {
+        "supervisord": (rb"deploy/systemd|sd_notify|NOTIFY_SOCKET|(?i:watchdog)|@\.service", set()),
+        "systemd": (
+            rb"supervisor",
+            {
+                *("README.md", "deploy/README.md", "deploy/local/stack"),
+                *("deploy/local/supervisord.conf", "deploy/roll"),
+                *("pyproject.toml", "requirements-dev.txt"),
+            },
+        ),
+    }[answers["process_manager"]]
+    files = files_of(bake(**answers))
+    assert {
+        name for name, content in files.items() if re.search(foreign, name.encode() + content)
+    } == where
 
 
 def choices() -> dict[str, list[str]]:
@@ -246,7 +283,7 @@ def test_cruft_finds_the_template() -> None:
 
 def test_every_derived_value_is_used() -> None:
     """A private variable that no file, hook or other variable uses is a leftover."""
-    folders = [TEMPLATE / "<<cookiecutter.project_slug>>", TEMPLATE / "hooks"]
+    folders = [TEMPLATE / name for name in ("<<cookiecutter.project_slug>>", "hooks", "templates")]
     text = (TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8")
     for path in (path for folder in folders for path in folder.rglob("*")):
         text += path.name

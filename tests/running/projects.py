@@ -24,6 +24,7 @@ NASTY = {
     "description": TEXT,
     "author_name": TEXT,
     "load_balancer": "haproxy",
+    "process_manager": "systemd",
 }
 
 # What this run of tests has put into its environment, and what would change a service's settings.

@@ -17,6 +17,9 @@ from tornado.process import fork_processes
 from .app import Service, make_app
 from .database import Database
 from .listening import ServerError, bind, turn_newcomers_away
+<% if cookiecutter.process_manager == "systemd" %>
+from .notify import keep_watchdog_quiet, notify
+<% endif %>
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -107,7 +110,11 @@ async def main(
         app = make_app(settings, database)
         undo.callback(app.accounts.close)
 
+<% if cookiecutter.process_manager == "systemd" %>
+        for chore in (app.metrics.measure_lag(), app.live.run(), keep_watchdog_quiet()):
+<% else %>
         for chore in (app.metrics.measure_lag(), app.live.run()):
+<% endif %>
             undo.callback(asyncio.create_task(chore).cancel)
 
         server = Server(
@@ -122,8 +129,14 @@ async def main(
         spare_garbage_collector()
         server.add_sockets(sockets)
         log.info("Serving %s on http://%s:%d", settings.release, settings.host, settings.port)
+<% if cookiecutter.process_manager == "systemd" %>
+        notify("READY=1")
+<% endif %>
 
         await stop.wait()
+<% if cookiecutter.process_manager == "systemd" %>
+        notify("STOPPING=1")
+<% endif %>
         await drain(server, sockets, app, settings, shared=shared)
     log.info("Stopped")
 

@@ -87,6 +87,13 @@ def secret_is_in_environment() -> bool:
     return "COOKIE_SECRET" in os.environ
 
 
+#% if cookiecutter.process_manager == "systemd"
+def notify_socket() -> str | None:
+    """Return where systemd wants to hear from this process; None if it was not started by it."""
+    return os.environ.get("NOTIFY_SOCKET")
+
+
+#% endif
 def setting(group: str, help_text: str, **rules: Any) -> Any:
     """Describe one row of the table: its group, what it does, and pydantic's rules for it."""
     return Field(description=help_text, json_schema_extra={"group": group}, **rules)
