@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bake import TEMPLATE, is_free
+from tests.bake import CHOICES, TEMPLATE, is_free
 from tests.running.processes import Program, kill, processes_in, wait_until
 from tests.running.projects import Project, copy_environment, environment_for, missing
 
@@ -25,13 +25,13 @@ ADDRESS = re.compile(r"http://localhost:(\d+)")
 class Terminal:
     """A terminal with a shell in it: one types, and reads what appears."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self._ours, theirs = os.openpty()
         os.set_blocking(self._ours, False)
         self._shell = subprocess.Popen(
             ["/bin/sh", "-i"],
             cwd=folder,
-            env=environment_for(PS1="$ ", TERM="dumb", ENV=""),
+            env=environment_for(PS1="$ ", TERM="dumb", ENV="", **environment),
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -72,8 +72,8 @@ class Terminal:
 
 
 @contextmanager
-def terminal_in(folder: Path) -> Iterator[Terminal]:
-    terminal = Terminal(folder)
+def terminal_in(folder: Path, **environment: str) -> Iterator[Terminal]:
+    terminal = Terminal(folder, **environment)
     try:
         yield terminal
     finally:
@@ -81,15 +81,22 @@ def terminal_in(folder: Path) -> Iterator[Terminal]:
         terminal.close()
 
 
+@pytest.mark.parametrize("database", CHOICES["database"])
 def test_three_commands_lead_to_the_page(
+    database: str,
     workshop: Path,
-    default_project: Project,
+    request: pytest.FixtureRequest,
     terminal: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     """They set up, make an account and run; one signs in at the address told; Ctrl-C ends it."""
-    folder = workshop / "first day"
+    made_before, server = "default_project", {}
+    if database == "postgresql":
+        made_before = "postgresql_project"
+        # On the newcomer's machine it is where PostgreSQL's programs look by themselves.
+        server = {"PGHOST": f"{request.getfixturevalue('postgresql').folder}", "PGUSER": "tests"}
+    folder = workshop / f"first day with {database}"
     folder.mkdir()
-    said = terminal(TEMPLATE, "--no-input", "--output-dir", folder)
+    said = terminal(TEMPLATE, "--no-input", "--output-dir", folder, f"database={database}")
     assert said.returncode == 0, said.stderr
     set_up, add_user, run = NEXT.search(said.stdout)[1].splitlines()
     port = int(ADDRESS.search(run)[1])
@@ -97,10 +104,10 @@ def test_three_commands_lead_to_the_page(
         missing(f"port {port}, on which `make run` serves, is taken: ss -ltnp 'sport = :{port}'")
     # What pip would fetch is there already, as it is for who has made a service before.
     project = folder / "my-service"
-    copy_environment(default_project.folder / ".venv", project / ".venv")
+    copy_environment(request.getfixturevalue(made_before).folder / ".venv", project / ".venv")
 
     password = secrets.token_urlsafe(16)
-    with terminal_in(folder) as shell:
+    with terminal_in(folder, **server) as shell:
         shell.read("$ ")
         shell.type(f"{set_up} && echo set up: $?")
         shell.read("set up: 0")
