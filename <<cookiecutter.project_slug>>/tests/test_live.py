@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from tornado.simple_httpclient import HTTPStreamClosedError
 
 from << cookiecutter.__package_name >>.live import SERVICE_RESTART, SIGNED_OUT
 
@@ -83,3 +84,13 @@ async def test_a_draining_process_sends_its_panels_away(site: Site, browser: Bro
         async with browser.websocket() as late:
             for socket in (early, late):
                 assert await close_code(socket) == SERVICE_RESTART == 1012
+
+
+async def test_a_panel_that_comes_to_a_drain(site: Site, browser: Browser) -> None:
+    """It gets no answer and is not waited for: the balancer asks another process instead."""
+    await browser.sign_in()
+    site.app.draining = True
+    with pytest.raises(HTTPStreamClosedError):
+        async with browser.websocket():
+            pass
+    assert site.app.in_flight == 0

@@ -2,6 +2,7 @@
 
 import contextlib
 from asyncio import Future
+from collections.abc import Awaitable
 from typing import Any
 
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
@@ -15,6 +16,15 @@ class LiveSocket(Identified, WebSocketHandler):
 
     session_id: int
     _sending: "Future[None] | None" = None
+
+    def prepare(self) -> Awaitable[None] | None:
+        if self.application.draining:
+            # Tornado would close the connection right behind its 101, without a word to the browser.
+            # Where there is no answer at all, the balancer asks another process.
+            self.detach().close()
+            self.on_finish()
+            return None
+        return super().prepare()
 
     def open(self, *args: str, **kwargs: str) -> None:
         if self.current_user is None:
