@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.rendered.test_ci import jobs_of, script_of
-from tests.running.processes import Stack, answers, processes_in, wait_until
+from tests.running.processes import READY_SECONDS, Stack, answers, processes_in, wait_until
 from tests.running.projects import Project
 
 pytestmark = pytest.mark.full
@@ -97,7 +97,9 @@ def test_processes_start_without_their_server(
         stack.supervisor.startProcessGroup(stack.project.slug, True)
         pids = stack.worker_pids()
         stack.wait_until(
-            lambda: all(answers(f"{url}/healthz") for url in stack.worker_urls), "all have started"
+            lambda: all(answers(f"{url}/healthz") for url in stack.worker_urls),
+            "all have started",
+            seconds=READY_SECONDS,
         )
         assert statuses(stack, cookies) == NO_DATABASE
     finally:
