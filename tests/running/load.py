@@ -159,7 +159,9 @@ class Load(Background):
         self, url: str, requests: list[Request], *, connections: int = 64, rate: float = RATE
     ) -> None:
         address = urlsplit(url)
-        self._port = address.port
+        # A stack listens on one of the two addresses that localhost has.
+        self._address = "127.0.0.1" if address.hostname == "localhost" else address.hostname
+        self._port = address.port or 80
         self._host = address.netloc
         self._requests = requests
         self._connections = connections
@@ -227,7 +229,7 @@ class Load(Background):
                 async with asyncio.timeout(TIMEOUT):
                     if connection is None:
                         _, connection = await asyncio.get_running_loop().create_connection(
-                            Connection, "127.0.0.1", self._port
+                            Connection, self._address, self._port
                         )
                     status = await connection.ask(content)
                 if status != expected:
