@@ -131,6 +131,25 @@ async def test_only_the_right_pair_signs_in(
     assert await count_sessions(database) == 0
 
 
+async def test_the_database_is_asked_as_much_for_an_unknown_name(
+    accounts: Accounts, database: Database
+) -> None:
+    """A failed login asks the same questions whether there is such an account or not."""
+    asked: list[str] = []
+
+    def note(*query: object) -> None:
+        asked.append(str(query[2]))
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    questions = []
+    for name in ("ada", "eve", "no name"):
+        assert await accounts.sign_in(name, "not the password", **WHO) is None
+        questions.append(list(asked))
+        asked.clear()
+    assert any("FROM users" in query for query in questions[0])
+    assert questions[0] == questions[1] == questions[2]
+
+
 async def test_what_is_no_name_is_not_kept(accounts: Accounts, database: Database) -> None:
     """Names that nobody can have count together, and what was typed is not stored."""
     for n in range(PER_NAME):

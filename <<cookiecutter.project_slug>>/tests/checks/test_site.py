@@ -8,13 +8,14 @@ from tornado.httpclient import HTTPRequest, HTTPResponse
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders
 from tornado.testing import bind_unused_port
-from tornado.web import Application
+from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler
 
 from << cookiecutter.__package_name >>.checks import Finding, SiteError, check_site, site
 
 from ..running import Site as RunningSite
 from ..running import free_port
+from .ids import ids_of
 
 GOOD = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -43,6 +44,33 @@ class Canned(site.Site):
         return HTTPResponse(
             HTTPRequest(where), code, headers=HTTPHeaders(answered), buffer=io.BytesIO(body)
         )
+
+
+class Careless(RequestHandler):
+    """Does everything wrong that can be seen from outside."""
+
+    def get(self, path: str) -> None:
+        self.set_header("Content-Security-Policy", "script-src 'unsafe-inline'")
+        self.set_header("Server", "careless/1.0")
+        self.set_header("X-Request-Id", self.request.headers.get("X-Request-Id", ""))
+        self.set_cookie("session", "x")
+        self.write("<html>Traceback (most recent call last)")
+
+
+class CarelessSocket(WebSocketHandler):
+    def check_origin(self, origin: str) -> bool:
+        return True
+
+
+@pytest.fixture
+async def careless_url() -> AsyncIterator[str]:
+    """The address of a site that does everything wrong."""
+    listening, port = bind_unused_port()
+    server = HTTPServer(Application([("/live", CarelessSocket), ("(.*)", Careless)]))
+    server.add_socket(listening)
+    yield f"http://127.0.0.1:{port}"
+    server.stop()
+    await server.close_all_connections()
 
 
 async def found(
@@ -194,20 +222,11 @@ async def test_public_metrics_are_found(code: int, expected: set[str]) -> None:
     assert await found(site.private_addresses, code=code) == expected
 
 
-async def test_a_websocket_open_to_other_sites_is_found() -> None:
+async def test_a_websocket_open_to_other_sites_is_found(careless_url: str) -> None:
     """W001: a page elsewhere could read what is meant for the visitor."""
 
-    class Careless(WebSocketHandler):
-        def check_origin(self, origin: str) -> bool:
-            return True
-
-    listening, port = bind_unused_port()
-    server = HTTPServer(Application([("/live", Careless)]))
-    server.add_socket(listening)
-    checked = site.Site(f"http://127.0.0.1:{port}")
+    checked = site.Site(careless_url)
     assert [finding.id async for finding in site.websocket_origin(checked)] == ["W001"]
-    server.stop()
-    await server.close_all_connections()
 
 
 @pytest.mark.parametrize("body", [b"Traceback (most recent", b'File "/srv/x.py"', b"nginx/1.22"])
@@ -215,3 +234,11 @@ async def test_a_leak_is_found(body: bytes) -> None:
     """E001: an error page that shows the inside helps attackers."""
     assert await found(site.leaks) == set()
     assert await found(site.leaks, body=body) == {"E001"}
+
+
+async def test_a_careless_site_is_told_everything(careless_url: str) -> None:
+    """A real site that does all of it wrong is told all that can be found on it."""
+    found = {finding.id for finding in await check_site(careless_url)}
+    # These take https, or an address that is not this machine's.
+    elsewhere = {"T101", "T102", "T103", "P001"}
+    assert found | elsewhere == {one for check in site.CHECKS for one in ids_of(check)}

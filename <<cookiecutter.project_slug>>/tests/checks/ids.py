@@ -1,0 +1,11 @@
+"""The ids of findings, as the checks document them."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+
+def ids_of(check: Callable[..., Any]) -> list[str]:
+    """Return the ids that the docstring of a check begins with."""
+    assert check.__doc__
+    return re.findall(r"\b[A-Z]\d{3}\b", check.__doc__.partition(":")[0])
