@@ -20,6 +20,21 @@ COMBINATIONS = [
 ]
 
 
+def covering() -> list[dict[str, str]]:
+    """As few combinations as hold each pair of options of two choices, or nearly so few."""
+
+    def pairs(answers: dict[str, str]) -> set[tuple[tuple[str, str], ...]]:
+        return set(itertools.combinations(answers.items(), 2))
+
+    missing = set().union(*map(pairs, COMBINATIONS))
+    chosen = []
+    while missing:
+        best = max(COMBINATIONS, key=lambda answers: len(pairs(answers) & missing))
+        missing -= pairs(best)
+        chosen.append(best)
+    return chosen
+
+
 def bake(folder: Path, *, again: bool = False, **answers: str | int) -> Path:
     """Render the template into `folder` and return the project's own folder in it.
 

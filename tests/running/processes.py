@@ -201,9 +201,11 @@ class Program:
         """A browser without a window: it keeps cookies and knows this program's address."""
         return httpx.Client(base_url=self.url, trust_env=False, timeout=20, **options)
 
-    def sign_in(self, name: str, password: str) -> httpx.Cookies:
-        """Sign in by the form, as a browser does; return the cookies that this gives."""
-        with self.client() as client:
+    def sign_in(
+        self, name: str, password: str, cookies: httpx.Cookies | None = None
+    ) -> httpx.Cookies:
+        """Sign in by the form, as a browser that has these cookies; return all that it has then."""
+        with self.client(cookies=cookies) as client:
             form = client.get("/login").text
             token = re.search(r'name="_xsrf" value="([^"]+)"', form)[1]
             fields = {"name": name, "password": password, "_xsrf": token}

@@ -67,7 +67,8 @@ class Project:
         """Make a project in `folder`, on ports that are free."""
         first_port = free_first_port()
         made = bake(folder, first_port=first_port, **answers)
-        return cls(made, answers.get("load_balancer", "nginx"), first_port)
+        balancer = answers.get("load_balancer", "nginx")
+        return cls(made, balancer, first_port, int(answers.get("process_count", 4)))
 
     @property
     def slug(self) -> str:
