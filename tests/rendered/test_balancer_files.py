@@ -3,7 +3,6 @@
 import ast
 import json
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from supervisor.options import ServerOptions
 
 from tests.bake import QUESTIONS, package_of
+from tests.deployed import make_certificate, on_this_machine
 from tests.environment import tools
 
 # Servers are where on Debian only root looks.
@@ -81,45 +81,6 @@ def accepted(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-def on_this_machine(project: Path, path: str, folder: Path) -> Path:
-    """Rewrite a server's file as it would be for this project, user and folder."""
-    written = project / path
-    text = written.read_text()
-    user = pwd.getpwuid(os.getuid()).pw_name
-    for there, here in (
-        (f"/srv/{project.name}/current", str(project)),
-        (f"/etc/ssl/{project.name}", str(folder)),
-        ("/var/log/nginx", str(folder)),
-        ("/run/", f"{folder}/"),
-        ("user www-data;\n", "user root;\n" if user == "root" else ""),
-        (f"user={project.name}\n", f"user={user}\n"),
-        (f"User={project.name}\n", f"User={user}\n"),
-        # Binding these takes root.
-        (":80", f":{balancer_port(project)}"),
-        ("listen 80", f"listen {balancer_port(project)}"),
-        (":443", f":{balancer_port(project) + 1}"),
-        ("listen 443", f"listen {balancer_port(project) + 1}"),
-    ):
-        text = text.replace(there, here)
-    written.write_text(text)
-    return written
-
-
-def make_certificate(folder: Path) -> None:
-    """Make a certificate and its key, under the names that nginx and HAProxy look for."""
-    folder.mkdir(parents=True, exist_ok=True)
-    accepted(
-        *"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc".split(),
-        *"-subj /CN=test -keyout privkey.pem -out fullchain.pem".split(),
-        cwd=folder,
-    )
-    (folder / "fullchain.pem.key").symlink_to("privkey.pem")
-
-
-def balancer_port(project: Path) -> int:
-    return int(number(project / "deploy/local/stack", r"BALANCER_PORT = (\d+)"))
 
 
 def number(path: Path, pattern: str) -> float:

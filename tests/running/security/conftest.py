@@ -1,4 +1,4 @@
-"""The fixtures for attacks: a stack on http and https, and whom to trust for its certificate."""
+"""The fixtures for attacks: a stack on http and https, and balancers as on a server before it."""
 
 import ssl
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 
 from tests.running.processes import Stack
 from tests.running.projects import Project
+from tests.running.security.balancers import PROXY, Balancer
 
 KEY = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 30"
 
@@ -51,3 +52,18 @@ def stack(each_project: Project, authority: Path) -> Iterator[Stack]:
 def address(stack: Stack) -> str:
     """Host and port of the stack on https."""
     return f"localhost:{stack.project.first_port + 443}"
+
+
+@pytest.fixture(scope="package")
+def servers_balancer(stack: Stack, workshop: Path) -> Iterator[Balancer]:
+    """The balancer with a server's files, in front of the same processes, reached by anybody."""
+    with Balancer(stack.project, workshop / f"server-{stack.project.balancer}") as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def balancer_behind_proxy(stack: Stack, workshop: Path) -> Iterator[Balancer]:
+    """The same behind a TLS proxy, whose address is PROXY."""
+    folder = workshop / f"behind-proxy-{stack.project.balancer}"
+    with Balancer(stack.project, folder, behind=PROXY) as running:
+        yield running

@@ -1,0 +1,52 @@
+"""A server's files, rewritten as they would be for this machine: its user, folders, free ports."""
+
+import os
+import pwd
+import re
+import subprocess
+from pathlib import Path
+
+
+def on_this_machine(project: Path, path: str, folder: Path, *, port: int | None = None) -> Path:
+    """Rewrite a server's file for this project, user and folder; return its path.
+
+    The ports 80 and 443 become `port` and the one after it, by default those of the local balancer.
+    """
+    port = port or balancer_port(project)
+    written = project / path
+    text = written.read_text()
+    user = pwd.getpwuid(os.getuid()).pw_name
+    for there, here in (
+        (f"/srv/{project.name}/current", str(project)),
+        (f"/etc/ssl/{project.name}", str(folder)),
+        ("/var/log/nginx", str(folder)),
+        ("/run/", f"{folder}/"),
+        ("user www-data;\n", "user root;\n" if user == "root" else ""),
+        (f"user={project.name}\n", f"user={user}\n"),
+        (f"User={project.name}\n", f"User={user}\n"),
+        # Binding these takes root.
+        (":80", f":{port}"),
+        ("listen 80", f"listen {port}"),
+        (":443", f":{port + 1}"),
+        ("listen 443", f"listen {port + 1}"),
+    ):
+        text = text.replace(there, here)
+    written.write_text(text)
+    return written
+
+
+def balancer_port(project: Path) -> int:
+    """The port of the balancer on localhost."""
+    stack = (project / "deploy/local/stack").read_text()
+    return int(re.search(r"^BALANCER_PORT = (\d+)$", stack, re.MULTILINE)[1])
+
+
+def make_certificate(folder: Path) -> None:
+    """Make a certificate and its key, under the names that nginx and HAProxy look for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc"
+        " -subj /CN=test -keyout privkey.pem -out fullchain.pem"
+    )
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    (folder / "fullchain.pem.key").symlink_to("privkey.pem")
