@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.bake import CHOICES, TEMPLATE
 from tests.environment import environment
@@ -18,6 +19,10 @@ from tests.running.processes import Stack, kill, processes_in
 from tests.running.projects import NASTY, Project, missing, require
 
 SCREENSHOTS = pytest.StashKey[Path]()
+CHROMIUM_FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --disable-background-networking"
+    " --disable-component-update --disable-sync --no-first-run"
+)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -119,3 +124,13 @@ def stack(each_project: Project) -> Iterator[Stack]:
     """The stack of each project in turn, running while the tests of one module last."""
     with Stack(each_project) as running:
         yield running
+
+
+# While Playwright runs, nothing else in this thread can run an event loop: so not for the session.
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    path = require("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS.split())
+        yield browser
+        browser.close()

@@ -12,17 +12,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.running.processes import Stack
 from tests.running.projects import Project, require
 
 pytestmark = pytest.mark.full
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --disable-background-networking"
-    " --disable-component-update --disable-sync --no-first-run"
-)
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 SMALL_PHONE = {"width": 320, "height": 568}
@@ -33,16 +29,6 @@ def stack(default_project: Project) -> Iterator[Stack]:
     require("nginx")
     with Stack(default_project) as running:
         yield running
-
-
-# While Playwright runs, nothing else in this thread can run an event loop: so not for the session.
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = require("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS.split())
-        yield browser
-        browser.close()
 
 
 class Visitor:
