@@ -1,6 +1,5 @@
 """The fixtures for attacks: a stack on http and https, and balancers as on a server before it."""
 
-import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,12 +32,6 @@ def authority(each_project: Project) -> Iterator[Path]:
     for file in folder.iterdir():
         file.unlink()
     folder.rmdir()
-
-
-@pytest.fixture(scope="package")
-def trust(authority: Path) -> ssl.SSLContext:
-    """What a client on https needs, to know the stack by its certificate."""
-    return ssl.create_default_context(cafile=str(authority))
 
 
 @pytest.fixture(scope="package")
