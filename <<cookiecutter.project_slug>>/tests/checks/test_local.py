@@ -219,11 +219,11 @@ def test_missing_migrations_are_found(folder: Path, new_url: str) -> None:
 
 <% if cookiecutter.database == "postgresql" %>
 def test_too_many_connections_are_found(folder: Path) -> None:
-    """C001: the server would turn away what the processes open under load; 3 it keeps for itself."""
+    """L002: the server would turn away what the processes open under load; 3 it keeps for itself."""
     limit = 97
     enough = (limit - 1) // local.PROCESSES
     assert ids(local.connections, database_connections=enough) == []
-    assert ids(local.connections, database_connections=enough + 1) == ["C001"]
+    assert ids(local.connections, database_connections=enough + 1) == ["L002"]
     nowhere = "postgresql+psycopg:///nothing?host=/nowhere"
     assert ids(local.connections, database_connections=1000, database_url=nowhere) == []
 

@@ -168,7 +168,7 @@ def migrations(settings: Settings) -> Iterator[Finding]:
 
 <% if cookiecutter.database == "postgresql" %>
 def connections(settings: Settings) -> Iterator[Finding]:
-    """C001: the server has all the connections that the processes, and a command, may open."""
+    """L002: the server has all the connections that the processes, and a command, may open."""
     try:
         limit = asyncio.run(connection_limit(settings.database_url))
     except UNAVAILABLE:
@@ -177,7 +177,7 @@ def connections(settings: Settings) -> Iterator[Finding]:
     wanted = PROCESSES * settings.database_connections
     if wanted >= limit:
         yield warning(
-            "C001",
+            "L002",
             f"{PROCESSES} processes may open {wanted} connections to the database, whose server has"
             f" {limit} for all its users.",
             "Lower DATABASE_CONNECTIONS, or raise the server's max_connections.",
