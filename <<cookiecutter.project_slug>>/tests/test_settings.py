@@ -38,6 +38,14 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
     assert load_settings(port=None).port == 1002
 
 
+def test_a_deploy_names_the_release(folder: Path) -> None:
+    """What `.env.release` says, which a deploy writes into each release, wins over `.env`."""
+    with (folder / ".env").open("a") as env:
+        env.write("RELEASE=old\n")
+    (folder / ".env.release").write_text("RELEASE=20261125-081500-ab12cd34\n")
+    assert load_settings().release == "20261125-081500-ab12cd34"
+
+
 def test_the_defaults_are_those_of_production(folder: Path) -> None:
     """Whoever sets nothing but the secret runs safely: no debug mode, and on loopback only."""
     settings = load_settings()

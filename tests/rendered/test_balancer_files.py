@@ -21,9 +21,28 @@ from tests.environment import tools
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 EVERYWHERE = {
     "README.md",
+    "ansible.cfg",
+    "build",
+    "inventory/example.yml",
     "local/stack",
     "local/supervisord.conf",
+    "playbook.yml",
     "roll",
+    "tasks/balancer.yml",
+    "tasks/build.yml",
+    "tasks/certificate.yml",
+    "tasks/keep.yml",
+    "tasks/lock.yml",
+    "tasks/migrate.yml",
+    "tasks/outside.yml",
+    "tasks/preflight.yml",
+    "tasks/previous.yml",
+    "tasks/processes.yml",
+    "tasks/release.yml",
+    "tasks/server.yml",
+    "tasks/settings.yml",
+    "tasks/switch.yml",
+    "tasks/take_back.yml",
 }
 BALANCERS = {
     "nginx": {
@@ -39,7 +58,11 @@ BALANCERS = {
     "haproxy": {"haproxy/haproxy.cfg", "haproxy/site.cfg", "local/haproxy.cfg"},
 }
 MANAGERS = {
-    "supervisord": {"supervisor/supervisord.conf", "supervisor/workers.conf"},
+    "supervisord": {
+        "supervisor/supervisord.conf",
+        "supervisor/supervisord.service",
+        "supervisor/workers.conf",
+    },
     "systemd": {"systemd/my-service.target", "systemd/my-service@.service"},
 }
 # Where on a server stands how long a process may take to end, says that it is not ready before, and
@@ -48,7 +71,7 @@ TOLD = {
     "supervisord": {
         "stop": ("supervisor/workers.conf", r"stopwaitsecs=(\d+)"),
         "unready": ("supervisor/workers.conf", r'UNREADY_SECONDS="(\d+)"'),
-        "files": ("supervisor/supervisord.conf", r"minfds=(\d+)"),
+        "files": ("supervisor/supervisord.service", r"LimitNOFILE=(\d+)"),
     },
     "systemd": {
         "stop": ("systemd/my-service@.service", r"TimeoutStopSec=(\d+)"),

@@ -12,6 +12,7 @@ import itertools
 import os
 import random
 import secrets
+import ssl
 import time
 from array import array
 from collections import Counter
@@ -156,13 +157,22 @@ class Load(Background):
     """
 
     def __init__(
-        self, url: str, requests: list[Request], *, connections: int = 64, rate: float = RATE
+        self,
+        url: str,
+        requests: list[Request],
+        *,
+        connections: int = 64,
+        rate: float = RATE,
+        address: str = "",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        address = urlsplit(url)
+        parts = urlsplit(url)
         # A stack listens on one of the two addresses that localhost has.
-        self._address = "127.0.0.1" if address.hostname == "localhost" else address.hostname
-        self._port = address.port or 80
-        self._host = address.netloc
+        host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
+        self._address = address or host
+        self._port = parts.port or (443 if tls else 80)
+        self._host = parts.netloc
+        self._tls = {"ssl": tls, "server_hostname": parts.hostname} if tls else {}
         self._requests = requests
         self._connections = connections
         self._pause = connections / rate
@@ -229,7 +239,7 @@ class Load(Background):
                 async with asyncio.timeout(TIMEOUT):
                     if connection is None:
                         _, connection = await asyncio.get_running_loop().create_connection(
-                            Connection, self._address, self._port
+                            Connection, self._address, self._port, **self._tls
                         )
                     status = await connection.ask(content)
                 if status != expected:

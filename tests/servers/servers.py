@@ -16,8 +16,9 @@ import random
 import shlex
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tests.environment import CACHE
 from tests.running.processes import wait_until
@@ -201,13 +202,20 @@ class Server:
         self.site.docker("start", self.name)
         self._wait_until_up()
 
+    def wait_until(self, condition: Callable[[], Any], what: str) -> Any:
+        """Return what the condition gives as soon as that is true; too late, fail with the journal.
+
+        What fails on the server meanwhile is not true yet.
+        """
+
+        def holds() -> Any:
+            with contextlib.suppress(AssertionError):
+                return condition()
+
+        return wait_until(holds, what, seconds=BOOT_SECONDS, evidence=self.evidence)
+
     def _wait_until_up(self) -> None:
-        wait_until(
-            lambda: self._state() in ("running", "degraded"),
-            f"{self.name} has booted",
-            seconds=BOOT_SECONDS,
-            evidence=self.evidence,
-        )
+        self.wait_until(lambda: self._state() in ("running", "degraded"), f"{self.name} has booted")
 
     def _state(self) -> str:
         return self.try_run("systemctl is-system-running").stdout.strip()

@@ -1,7 +1,8 @@
 """One table of every setting. Nothing else in the service reads the environment.
 
-A value comes from the first of: the command line, the environment, the file `.env` in the current
-folder, the default below. The defaults are those of production.
+A value comes from the first of: the command line, the environment, the files `.env.release` (which
+a deploy writes) and `.env` in the current folder, the default below. The defaults are those of
+production.
 """
 
 import os
@@ -103,7 +104,7 @@ class Settings(BaseSettings):
     """The settings of one process, checked and unchangeable."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
+        env_file=(".env", ".env.release"),
         env_ignore_empty=True,
         extra="forbid",
         frozen=True,

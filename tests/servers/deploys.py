@@ -1,0 +1,215 @@
+"""A project that is deployed to servers as its owner would: from a commit, with `make deploy`."""
+
+import re
+import secrets
+import shlex
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import yaml
+
+from tests.environment import environment, locked_environment
+from tests.running.load import Load, nothing_lost, usual_requests
+from tests.running.projects import Project, copy_environment, environment_for
+from tests.servers.servers import Server
+
+DOMAIN = "service.test"
+WITHIN_HOSTS = 'mount --bind "$0" /etc/hosts && exec "$@"'
+RATE = 100
+CONNECTIONS = 16
+
+
+class Owner:
+    """Who has the project on their machine, and one server."""
+
+    def __init__(self, folder: Path, server: Server, **answers: str) -> None:
+        self.server = server
+        self.folder = folder
+        self.project = Project.render(
+            folder, **{"domain_name": DOMAIN, "process_count": "2"} | answers
+        )
+        copy_environment(environment(self.project.folder).parent, self.project.folder / ".venv")
+        ansible = locked_environment(self.project.folder / "requirements-deploy.txt").parent
+        copy_environment(ansible, self.project.folder / ".venv-deploy")
+        self.project.set_up()
+        self._make_certificate()
+        (folder / "hosts").write_text(
+            f"{Path('/etc/hosts').read_text()}\n{server.address} {DOMAIN}\n"
+        )
+        inventory = {
+            "workers": {
+                "hosts": {server.name: {"ansible_host": server.address}},
+                "vars": {
+                    "ansible_ssh_common_args": f"-F {server.site.ssh_config}",
+                    "certificate": "files",
+                    "certificate_file": str(folder / "certificate.pem"),
+                    "certificate_key": str(folder / "key.pem"),
+                },
+            }
+        }
+        (folder / "inventory.yml").write_text(yaml.safe_dump(inventory))
+        self.git("init", "--quiet")
+        self.commit("The first")
+
+    @property
+    def url(self) -> str:
+        return f"https://{DOMAIN}"
+
+    @property
+    def settings(self) -> Path:
+        """The servers' settings and secrets, beside the inventory."""
+        return self.folder / "inventory.env"
+
+    def git(self, *arguments: str) -> str:
+        who = ["-c", "user.name=Owner", "-c", "user.email=owner@example.com"]
+        return self.project.must("git", *who, *arguments).strip()
+
+    def commit(self, message: str) -> str:
+        """Commit all that is in the project's folder; return the name its release has."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+        return self.release
+
+    @property
+    def release(self) -> str:
+        """The name that a release of the last commit has."""
+        date = "--date=format-local:%Y%m%d-%H%M%S"
+        show = ["git", "show", "--no-patch", date, "--format=%cd-%h", "--abbrev=8"]
+        return self.project.must(*show, TZ="UTC").strip()
+
+    def command(self, target: str) -> list[str]:
+        make = ["make", target, f"INVENTORY={self.folder}/inventory.yml"]
+        return ["unshare", "--mount", "sh", "-c", WITHIN_HOSTS, str(self.folder / "hosts"), *make]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return environment_for(SSL_CERT_FILE=str(self.folder / "authorities.pem"))
+
+    def make(self, target: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the project's targets for the server; return what it says."""
+        return subprocess.run(
+            self.command(target),
+            cwd=self.project.folder,
+            env=self.variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def must(self, target: str) -> str:
+        """Run one of the project's targets for the server, which must succeed."""
+        done = self.make(target)
+        assert done.returncode == 0, f"make {target}: {done.returncode}\n{done.stdout[-6000:]}"
+        return done.stdout
+
+    def must_fail(self, target: str) -> str:
+        """Run one of the project's targets for the server, which must fail; return what it says."""
+        done = self.make(target)
+        assert done.returncode != 0, done.stdout[-6000:]
+        return done.stdout
+
+    def launch(self, target: str) -> subprocess.Popen[str]:
+        """Start one of the project's targets for the server, in a session of its own."""
+        return subprocess.Popen(
+            self.command(target),
+            cwd=self.project.folder,
+            env=self.variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """What trusts the authority of these tests, and nobody else."""
+        return ssl.create_default_context(cafile=str(self.folder / "authority.pem"))
+
+    def client(self, **options: object) -> httpx.Client:
+        """A browser without a window that reaches the site at the server's address."""
+
+        def by_name(request: httpx.Request) -> None:
+            request.headers["Host"] = DOMAIN
+            request.extensions["sni_hostname"] = DOMAIN
+
+        return httpx.Client(
+            base_url=f"https://{self.server.address}",
+            verify=self.tls,
+            trust_env=False,
+            timeout=20,
+            event_hooks={"request": [by_name]},
+            **options,
+        )
+
+    def add_user(self) -> tuple[str, str]:
+        """Make an account on the server; return its name and password."""
+        name, password = f"user-{secrets.token_hex(4)}", secrets.token_urlsafe(16)
+        slug = self.project.slug
+        self.server.run(
+            f"cd /srv/{slug}/current && runuser -u {slug} -- "
+            f".venv/bin/{slug} user add {name} --password-stdin",
+            typed=f"{password}\n",
+        )
+        return name, password
+
+    @contextmanager
+    def sign_in(self) -> Iterator[httpx.Client]:
+        """A browser in which somebody has signed in."""
+        name, password = self.add_user()
+        with self.client() as client:
+            token = re.search(r'name="_xsrf" value="([^"]+)"', client.get("/login").text)[1]
+            fields = {"name": name, "password": password, "_xsrf": token}
+            answer = client.post("/login", data=fields)
+            assert answer.status_code == 303, answer.text
+            yield client
+
+    @contextmanager
+    def nothing_lost(self) -> Iterator[Load]:
+        """Pages, forms and sessions asked for on and on, of which every one is answered."""
+        with self.sign_in() as client:
+            name = f"__Host-{self.project.session_cookie}"
+            session = f"{name}={client.cookies[name]}"
+        with nothing_lost(
+            self.url,
+            usual_requests(session),
+            connections=CONNECTIONS,
+            rate=RATE,
+            address=self.server.address,
+            tls=self.tls,
+        ) as load:
+            yield load
+
+    def releases(self) -> set[str]:
+        """The releases that the processes on the server name."""
+        ask = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:%d/readyz').read())"
+        said = [self.server.run(f'python3 -c "{ask % port}"') for port in self.project.worker_ports]
+        return set(re.findall(r'"release": "([^"]+)"', "".join(said)))
+
+    def serves(self, release: str) -> bool:
+        """Whether this release is served by all processes, and is the one they would start."""
+        current = self.server.run(f"readlink /srv/{self.project.slug}/current")
+        return self.releases() == {release} and current == f"releases/{release}"
+
+    def _make_certificate(self) -> None:
+        """Make an authority, and have it sign a certificate for the site."""
+        key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc"
+        for command in (
+            f"req -x509 {key} -days 30 -subj '/CN=An authority' -keyout authority.key "
+            "-out authority.pem",
+            f"req -x509 {key} -days 30 -subj /CN={DOMAIN} -addext subjectAltName=DNS:{DOMAIN} "
+            "-addext basicConstraints=critical,CA:FALSE "
+            "-CA authority.pem -CAkey authority.key -keyout key.pem -out certificate.pem",
+        ):
+            subprocess.run(
+                ["openssl", *shlex.split(command)], cwd=self.folder, check=True, capture_output=True
+            )
+        known = Path("/etc/ssl/certs/ca-certificates.crt").read_text()
+        own = (self.folder / "authority.pem").read_text()
+        (self.folder / "authorities.pem").write_text(known + own)

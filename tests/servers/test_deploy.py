@@ -1,0 +1,187 @@
+"""`make deploy` and `make rollback`: from a bare server to a site, and on from there.
+
+All tests share one server. Each leaves it serving the last commit that was good.
+"""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.servers.deploys import Owner
+
+pytestmark = pytest.mark.servers
+
+REASON = "broken on purpose"
+CRASHES = f'\nraise RuntimeError("{REASON}")\n'
+CRASHES_LATER = f"""
+import sys
+if "%d" in sys.argv:
+    raise RuntimeError("{REASON}")
+"""
+NEVER_READY = f"""
+
+async def _never(self: Readyz) -> str:
+    return "{REASON}"
+
+
+Readyz._status = _never
+"""
+MIGRATION = f"""
+from alembic import op
+
+revision = "9999"
+down_revision = "%s"
+
+
+def upgrade() -> None:
+    op.execute("CREATE TABLE halfway (id INTEGER)")
+    raise RuntimeError("{REASON}")
+"""
+TABLES = """cd /srv/my-service/shared/var && python3 -c '
+import sqlite3
+print(sqlite3.connect("my_service.sqlite3").execute("SELECT name FROM sqlite_master").fetchall())'
+"""
+
+
+@contextmanager
+def next_commit(owner: Owner, file: Path, text: str) -> Iterator[str]:
+    """The project's last commit adds this to a file; afterwards the one before is the last."""
+    with file.open("a") as source:
+        source.write(text)
+    try:
+        yield owner.commit("The next")
+    finally:
+        owner.git("reset", "--quiet", "--hard", "HEAD~1")
+
+
+def upgrade(owner: Owner) -> str:
+    """Commit something, deploy it, and see that it serves; return the release's name."""
+    release = owner.commit("The next")
+    owner.must("deploy")
+    assert owner.serves(release)
+    return release
+
+
+def test_a_bare_server_becomes_a_site(deployed: Owner) -> None:
+    """One command brings a page to sign in on, over https, and a server that comes back."""
+    release = deployed.release
+    with deployed.sign_in() as client:
+        assert client.get("/api/me").status_code == 200
+        assert deployed.serves(release)
+        deployed.server.reboot()
+        deployed.server.wait_until(lambda: deployed.serves(release), "all are back")
+        assert client.get("/api/me").status_code == 200
+    for port in deployed.project.worker_ports:
+        assert f"my-service-{port}: release {release}, up " in deployed.must("deploy-status")
+
+
+def test_its_secrets_stay_secret(deployed: Owner) -> None:
+    """The secret is made once, is read by its owners alone, is in no commit and not printed."""
+    assert deployed.settings.stat().st_mode & 0o777 == 0o600
+    before = deployed.settings.read_bytes()
+    secret = re.search(r"COOKIE_SECRET=\d+:(\S{64})", before.decode())[1]
+    env = deployed.server.run("stat -c '%a %U' /srv/my-service/shared/.env")
+    assert env == "600 my-service"
+    # Another machine takes what the servers have.
+    deployed.settings.unlink()
+    said = deployed.must("deploy")
+    assert deployed.settings.read_bytes() == before
+    assert secret not in said
+    assert (
+        deployed.server.try_run(f"grep -r {secret} /var/log /srv/my-service/deploys.log").stdout
+        == ""
+    )
+
+
+def test_a_second_run_changes_nothing(deployed: Owner) -> None:
+    """A deploy of what is deployed leaves everything as it is."""
+    said = deployed.must("deploy")
+    assert set(re.findall(r"changed=(\d+)", said)) == {"0"}
+
+
+def test_what_is_not_committed_is_refused(deployed: Owner) -> None:
+    """A release comes from a commit; what is in none is named."""
+    stray = deployed.project.folder / "stray"
+    stray.touch()
+    said = deployed.must_fail("deploy")
+    stray.unlink()
+    assert "A release is built from a commit" in said
+    assert "?? stray" in said
+
+
+def test_an_upgrade_and_a_rollback_lose_nothing(deployed: Owner) -> None:
+    """While requests come in, a new release takes over, and the one before takes over again."""
+    before = deployed.release
+    with deployed.nothing_lost():
+        upgrade(deployed)
+    with deployed.nothing_lost():
+        deployed.must("rollback")
+    assert deployed.serves(before)
+    deployed.git("reset", "--quiet", "--hard", "HEAD~1")
+
+
+@pytest.mark.parametrize("how", ["crashes", "never-ready", "migration", "crashes-later"])
+def test_a_broken_release_is_taken_back(how: str, deployed: Owner) -> None:
+    """Whatever is wrong with a release, the one before serves on, nothing is lost, why is told."""
+    package = deployed.project.package
+    migrations = package / "migrations" / "versions"
+    newest = sorted(migrations.glob("0*.py"))[-1].name[:4]
+    file, text = {
+        "crashes": (package / "__init__.py", CRASHES),
+        "never-ready": (package / "handlers" / "probes.py", NEVER_READY),
+        "migration": (migrations / "9999_broken.py", MIGRATION % newest),
+        "crashes-later": (
+            package / "__init__.py",
+            CRASHES_LATER % deployed.project.worker_ports[1],
+        ),
+    }[how]
+    good = deployed.release
+    with next_commit(deployed, file, text) as release, deployed.nothing_lost():
+        said = deployed.must_fail("deploy")
+    assert f"{release} failed on server at " in said
+    assert f"Taken back: {good} serves, as before." in said
+    assert REASON in said
+    assert deployed.serves(good)
+    names = deployed.server.run(TABLES)
+    assert "alembic_version" in names
+    assert "halfway" not in names
+
+
+def test_only_one_deploys_at_a_time(deployed: Owner) -> None:
+    """The second is told who deploys what since when, and touches nothing."""
+    first = deployed.launch("deploy")
+    for line in first.stdout:
+        if "TASK [Prepare the server]" in line:
+            break
+    said = deployed.must_fail("deploy")
+    first.communicate()
+    assert first.returncode == 0
+    assert re.search(rf"root@\S+ deploys {deployed.release} to\s+server since 20", said)
+    assert "make deploy-unlock" in said
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "Upload it",
+        "Start it beside the running one, on a spare port, and stop it",
+        "Restart the processes one after another",
+    ],
+)
+def test_an_interrupted_deploy_is_completed_by_the_next(stage: str, deployed: Owner) -> None:
+    """Its process is killed in the middle of something: the service goes on, the next one works."""
+    release = deployed.commit("The next")
+    with deployed.nothing_lost():
+        first = deployed.launch("deploy")
+        for line in first.stdout:
+            if f"TASK [{stage}]" in line:
+                break
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+        deployed.must("deploy")
+    assert deployed.serves(release)
