@@ -1,12 +1,22 @@
 """What can go wrong on a server, made to happen, and undone at the end of a `with`."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.running.processes import Stack
 from tests.running.projects import missing
+
+
+def kill(stack: Stack, *ports: int) -> None:
+    """End these processes as a crash would."""
+    for port, pid in stack.worker_pids().items():
+        if port in ports:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager

@@ -279,14 +279,15 @@ class Stack(Program):
     def stop_workers(self) -> None:
         """Stop every process of the service; the balancer goes on."""
         self.supervisor.stopProcessGroup(self.project.slug, False)
-        self.wait_until(lambda: self._states() == {"STOPPED"}, "all processes are stopped")
+        self.wait_until(lambda: self.states() == {"STOPPED"}, "all processes are stopped")
 
     def start_workers(self) -> None:
         """Start every process of the service and wait until the balancer reaches them."""
         self.supervisor.startProcessGroup(self.project.slug, False)
         self.wait_until(lambda: self.ready, "all processes are ready", seconds=READY_SECONDS)
 
-    def _states(self) -> set[str]:
+    def states(self) -> set[str]:
+        """The states of the processes, as supervisord calls them."""
         return {
             process["statename"]
             for process in self.supervisor.getAllProcessInfo()
