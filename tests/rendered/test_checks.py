@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bake import CHOICES, COMBINATIONS, CONTEXT, TEMPLATE
+from tests.bake import CHOICES, COMBINATIONS, CONTEXT, TEMPLATE, files_of
+from tests.bake import bake as bake_into
 from tests.environment import CACHE, environment, tools
 
 NASTY = "\"'\\ \\u0041 %s ${x} {{ y }} {% z %} # < > & \N{WOMAN}"
@@ -45,11 +46,26 @@ def test_formatter_and_linter_are_content(
     tool(sys.executable, "-m", "ruff", "check", "--no-cache", cwd=project)
 
 
-@pytest.mark.parametrize("answers", COMBINATIONS, ids=str)
+# One for all that differ in nothing but `ci`.
+WITH_DIFFERENT_PYTHON = [answers for answers in COMBINATIONS if answers["ci"] == CHOICES["ci"][0]]
+
+
+@pytest.mark.parametrize("answers", WITH_DIFFERENT_PYTHON, ids=str)
 def test_the_type_checker_is_content(answers: dict[str, str], bake: Callable[..., Path]) -> None:
     """The project's own settings of mypy find nothing to say."""
     project = bake(**answers)
     tool(environment(project) / "mypy", "--cache-dir", CACHE / "mypy", cwd=project)
+
+
+def test_what_checks_each_change_is_nothing_to_the_type_checker(tmp_path: Path) -> None:
+    """Projects that differ in `ci` alone have the same Python and the same settings."""
+
+    def python_of(ci: str) -> dict[str, bytes]:
+        files = files_of(bake_into(tmp_path / ci, ci=ci))
+        return {name: files[name] for name in files if name.endswith((".py", ".toml"))}
+
+    one, *others = [python_of(ci) for ci in CHOICES["ci"]]
+    assert all(other == one for other in others)
 
 
 def test_bandit_is_content(project: Path) -> None:
