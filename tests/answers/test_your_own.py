@@ -1,0 +1,65 @@
+"""What docs/your-own.md tells a company to do is done, word for word, and works."""
+
+import re
+import subprocess
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bake import TEMPLATE
+
+TEXT = (TEMPLATE / "docs" / "your-own.md").read_text(encoding="utf-8")
+ADDRESS = "https://git.example.com/org/tornado-deploy"
+Terminal = Callable[..., subprocess.CompletedProcess[str]]
+
+
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+ANSWERS, GENERATE, FORK, MERGE = [text for _, text in BLOCKS]
+
+
+def test_a_file_gives_everybody_the_same_answers(terminal: Terminal, tmp_path: Path) -> None:
+    """The answers of the example are those of a project that is generated with it."""
+    (tmp_path / "our-answers.yaml").write_text(ANSWERS)
+    command = GENERATE.split()
+    assert command[:3] == ["cookiecutter", "--config-file", "our-answers.yaml"]
+    made = terminal(*command[1:3], "--no-input", TEMPLATE)
+    assert made.returncode == 0, made.stderr
+    project = tmp_path / "my-service"
+    described = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert described["authors"] == [{"name": "The Platform Team", "email": "platform@example.com"}]
+    assert (project / "deploy" / "haproxy").is_dir()
+    assert (project / ".gitlab-ci.yml").exists()
+    assert any(name.startswith("psycopg") for name in described["dependencies"])
+
+
+def test_a_fork_takes_over_what_is_new(terminal: Terminal, tmp_path: Path) -> None:
+    """A fork with a file of its own merges a later version, and generates from both."""
+    ours = tmp_path / "ours"
+    shell(tmp_path, f"git clone --quiet '{TEMPLATE}' '{ours}'")
+    shell(tmp_path, FORK.replace(ADDRESS, str(ours)))
+    changed = ours / "<<cookiecutter.project_slug>>" / "README.md"
+    changed.write_text(changed.read_text(encoding="utf-8") + "\nA new line.\n", encoding="utf-8")
+    shell(ours, "git switch --quiet --force-create main HEAD && git commit --quiet -am Later")
+    pull, check = MERGE.splitlines()
+    assert check == "make test"
+    shell(tmp_path / "our-template", pull.replace(ADDRESS, str(ours)))
+
+    made = terminal(tmp_path / "our-template", "--no-input")
+    assert made.returncode == 0, made.stderr
+    project = tmp_path / "my-service"
+    assert (project / "CODEOWNERS").read_text() == "* @platform\n"
+    assert (project / "README.md").read_text(encoding="utf-8").endswith("\nA new line.\n")
+
+
+def shell(folder: Path, commands: str) -> None:
+    """Run these as somebody would who has a name in git."""
+    name = "git config --global user.name Nobody; git config --global user.email n@example.com"
+    done = subprocess.run(
+        ["sh", "-ec", f"export HOME=$PWD; {name}\n{commands}"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
