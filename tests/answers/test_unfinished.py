@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bake import TEMPLATE, bake, files_of
+from tests.running.faults import full, small_disk
 
 DEADLINE_SECONDS = 30
 
@@ -42,10 +43,30 @@ def test_an_interrupted_generation_can_be_completed(
     assert "already exists" in refused.stdout + refused.stderr
     done = terminal(TEMPLATE, "--no-input", "--overwrite-if-exists", "-o", out)
     assert done.returncode == 0, done.stderr
-    whole = files_of(bake(tmp_path / "whole"))
+    assert_whole(project, tmp_path)
+
+
+def assert_whole(project: Path, folder: Path) -> None:
+    """Assert that a project has all that it should have, its secret included."""
+    whole = files_of(bake(folder / "whole"))
     made = files_of(project)
+    assert made.keys() == whole.keys()
     del whole[".env"], made[".env"]
     assert made == whole
+
+
+@pytest.mark.full
+def test_a_full_disk_is_told(terminal: Callable[..., object], tmp_path: Path) -> None:
+    """Where the disk is full, the error says so; with space, generating over it completes it."""
+    out = tmp_path / "disk"
+    with small_disk(out):
+        with full(out):
+            said = terminal(TEMPLATE, "--no-input", "-o", out)
+        assert said.returncode != 0
+        assert "No space left on device" in said.stderr
+        done = terminal(TEMPLATE, "--no-input", "--overwrite-if-exists", "-o", out)
+        assert done.returncode == 0, done.stderr
+        assert_whole(out / "my-service", tmp_path)
 
 
 def test_a_target_that_is_no_folder_is_refused(

@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import subprocess
+import sys
 import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -130,3 +131,13 @@ def test_three_commands_lead_to_the_page(
         shell.type("exit")
         wait_until(lambda: not processes_in(folder), "all has ended", evidence=lambda: shell.screen)
     assert is_free(port)
+
+
+def test_uv_sets_it_up_as_well(workshop: Path) -> None:
+    """Who works with uv types the line of the README, and has the same commands."""
+    project = Project.render(workshop / "uv")
+    (line,) = re.findall(r"`(uv venv .*?)`", (project.folder / "README.md").read_text())
+    tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    project.must("sh", "-c", line, PATH=tools)
+    project.must(project.program(project.slug), "migrate")
+    assert "Nothing found." in project.must(project.program(project.slug), "check")
