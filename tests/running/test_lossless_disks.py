@@ -18,7 +18,7 @@ from tests.running.load import nothing_lost, session_at, usual_requests
 from tests.running.processes import Stack, answers
 from tests.running.projects import Project
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.soak
 
 DATA = Path("var", "data")
 FULL = "The database cannot be used: (sqlite3.OperationalError) database or disk is full"

@@ -8,7 +8,7 @@ from tests.running.faults import kill
 from tests.running.load import nothing_lost, session_at, usual_requests
 from tests.running.processes import Stack, answers
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.soak
 
 HTML, JSON = "text/html", "application/json"
 

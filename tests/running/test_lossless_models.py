@@ -20,7 +20,7 @@ from tests.running.load import Load, Request, scaled, session_at, usual_requests
 from tests.running.processes import Service, processes_in
 from tests.running.projects import Project, missing
 
-pytestmark = [pytest.mark.full, pytest.mark.soak]
+pytestmark = pytest.mark.soak
 
 PROCESSES = 4
 ROUNDS = scaled(1, 25)

@@ -74,7 +74,6 @@ def resident(pids: Iterable[int]) -> int:
     return sum(page * int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
 
 
-@pytest.mark.full
 def test_no_request_is_lost(stack: Stack, session: str) -> None:
     """However often all processes are restarted, every request is answered, no POST done twice."""
     before = posts(stack)
@@ -99,7 +98,6 @@ def test_no_request_is_lost(stack: Stack, session: str) -> None:
         assert rolling.p99 <= 3 * steady.p99
 
 
-@pytest.mark.full
 def test_a_crowd_is_cheap(stack: Stack, session: str) -> None:
     """Browsers that only listen stay connected, to all processes, for little memory each."""
     pids = stack.worker_pids().values()
@@ -115,7 +113,6 @@ def test_a_crowd_is_cheap(stack: Stack, session: str) -> None:
     assert each < 100 * 1024
 
 
-@pytest.mark.full
 def test_a_crowd_comes_back(stack: Stack, session: str) -> None:
     """A thousand browsers with an open panel are told 1012, and are back elsewhere within 10 s."""
     with (
@@ -136,7 +133,6 @@ def test_a_crowd_comes_back(stack: Stack, session: str) -> None:
     assert max(crowd.absences) < BACK_WITHIN
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     ("file", "addition", "reasons"),
     [
