@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN = .venv/bin
-FAST = not full and not servers and not soak
+FAST = not full and not servers
 
 .PHONY: help demo test test-fast test-servers soak bench lint fix lock clean
 .DELETE_ON_ERROR:

@@ -8,7 +8,7 @@ from tests.running.faults import kill
 from tests.running.load import nothing_lost, session_at, usual_requests
 from tests.running.processes import Stack, answers
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.full, pytest.mark.soak]
 
 HTML, JSON = "text/html", "application/json"
 
@@ -32,8 +32,8 @@ def test_all_processes_killed(stack: Stack) -> None:
         kill(stack, *stack.worker_ports)
         for address, kind in (("/", HTML), ("/api/me", JSON)):
             answer = client.get(address, headers={"Accept": kind})
-            # One of them may just have come back.
-            assert answer.status_code in (200, 401, 503)
+            # One may just have come back, or have been killed while it answered.
+            assert answer.status_code in (200, 401, 502, 503)
             if answer.status_code == 503 and kind in answer.headers["Content-Type"]:
                 assert answer.headers["Retry-After"] == "5"
                 seen.add(kind)

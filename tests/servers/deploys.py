@@ -197,6 +197,15 @@ class Owner:
         current = self.server.run(f"readlink /srv/{self.project.slug}/current")
         return self.releases() == {release} and current == f"releases/{release}"
 
+    def prefix(self) -> str:
+        """Where Python finds itself, started as the processes are: the folder of its packages."""
+        folder = f"/srv/{self.project.slug}/current"
+        command = self.server.run(
+            f"grep -rhoP '^(command|ExecStart)=\\K/usr/bin/env .*(?= -m )' {folder}/deploy"
+            " | head -n 1"
+        )
+        return self.server.run(f"cd {folder} && {command} -c 'import sys; print(sys.prefix)'")
+
     def _make_certificate(self) -> None:
         """Make an authority, and have it sign a certificate for the site."""
         key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc"

@@ -118,7 +118,9 @@ def test_an_upgrade_and_a_rollback_lose_nothing(deployed: Owner) -> None:
     """While requests come in, a new release takes over, and the one before takes over again."""
     before = deployed.release
     with deployed.nothing_lost():
-        upgrade(deployed)
+        release = upgrade(deployed)
+    # What the old processes import later must be theirs.
+    assert deployed.prefix() == f"/srv/my-service/releases/{release}/.venv"
     with deployed.nothing_lost():
         deployed.must("rollback")
     assert deployed.serves(before)
