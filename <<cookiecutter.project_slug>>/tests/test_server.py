@@ -276,6 +276,28 @@ async def test_idle_connections_are_the_balancers_to_close(
     writer.close()
 
 
+async def test_silent_connections_are_closed(
+    site: Site, slow: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who says nothing, stops in the middle, or asks no more is cut off; who waits for us is not."""
+    monkeypatch.setattr(server, "CLIENT_IDLE_SECONDS", 0)
+    waiting = asyncio.create_task(site.browser().get("/slow"))
+    connections = [await connect(site.settings.port) for _ in range(3)]
+    connections[0][1].write(GET[:-2])
+    await ask(*connections[1])
+    await until(lambda: site.app.in_flight == 1, "the request to be in flight")
+    closing = asyncio.create_task(site.server.close_silent())
+    for reader, writer in connections:
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+        writer.close()
+    assert site.app.silent_since == {}
+    slow.set()
+    assert (await waiting).code == 200
+    closing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await closing
+
+
 async def test_a_drain_ends_when_its_time_is_over(
     site: Site, slow: asyncio.Event, drain: Drain, logs: Callable[[], list[str]]
 ) -> None:

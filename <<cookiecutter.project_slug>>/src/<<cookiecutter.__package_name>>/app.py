@@ -1,11 +1,13 @@
 """What the application is made of. Importing this does nothing; `make_app` puts it together."""
 
 import re
+import time
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 from tornado.httputil import (
+    HTTPConnection,
     HTTPHeaders,
     HTTPMessageDelegate,
     HTTPServerRequest,
@@ -76,10 +78,19 @@ class Service(Application):
     behind_proxy: bool
     draining = False
     in_flight = 0
+    silent_since: dict[Any, float]
     https_settings: dict[str, Any]
+
+    def start_request(
+        self, server_conn: object, request_conn: HTTPConnection
+    ) -> HTTPMessageDelegate:
+        """Note since when a connection is silent. Tornado calls this when it waits for a request."""
+        self.silent_since[server_conn] = time.monotonic()
+        return super().start_request(server_conn, request_conn)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Return what takes a request. Tornado calls this as soon as it has the headers."""
+        self.silent_since.pop(request.server_connection, None)
         # A path without a pattern is looked up at once; Tornado tries one expression after another.
         if handler := self.settings["exact_routes"].get(request.path):
             delegate = self.get_handler_delegate(request, handler)
@@ -93,9 +104,11 @@ class Service(Application):
         """Count and log a request that was answered. Tornado calls this."""
         assert isinstance(handler, Uniform)
         route = self.settings["route_names"].get(type(handler), "unmatched")
-        self.metrics.count(handler.request, route, handler.get_status())
-        if route not in QUIET_ROUTES or handler.get_status() >= 400:
-            self.request_log.add(handler.request, handler.get_status(), handler.request_id)
+        request, status = handler.request, handler.get_status()
+        seconds = request.request_time()
+        self.metrics.count(request.method or "", route, status, seconds)
+        if route not in QUIET_ROUTES or status >= 400:
+            self.request_log.add(request, status, seconds, handler.request_id)
 
 
 def make_app(settings: Settings, database: Database) -> Service:
@@ -134,6 +147,7 @@ def make_app(settings: Settings, database: Database) -> Service:
     }
     app.database = database
     app.accounts = Accounts(database)
+    app.silent_since = {}
     app.release = settings.release
     app.behind_proxy = settings.behind_proxy
     app.metrics = Metrics(app.release)

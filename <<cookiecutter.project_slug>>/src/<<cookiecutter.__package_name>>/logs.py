@@ -9,7 +9,6 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping
 
 from tornado.httputil import HTTPServerRequest
 from tornado.log import LogFormatter
@@ -45,25 +44,25 @@ class RequestLog:
         self._readable = readable
         self._lines: list[str] = []
 
-    def add(self, request: HTTPServerRequest, status: int, request_id: str) -> None:
-        """Log that a request was answered with this status."""
+    def add(self, request: HTTPServerRequest, status: int, seconds: float, request_id: str) -> None:
+        """Log that a request was answered with this status after so many seconds."""
         level = logging.ERROR if status >= 500 else logging.INFO
         if level < self._least:
             return
-        entry = {
-            "time": timestamp(time.time()),
-            "level": logging.getLevelName(level),
-            "logger": "request",
-            "method": request.method,
-            "path": request.path,
-            "status": status,
-            "milliseconds": round(request.request_time() * 1000, 2),
-            "address": request.remote_ip,
-            "request_id": request_id,
-        }
+        method, path, milliseconds = request.method, request.path, round(seconds * 1000, 2)
+        if self._readable:
+            line = f"{method} {path} {status} {milliseconds} ms"
+        else:
+            # Put together here, which takes a third of the time. Only a string needs an encoder.
+            line = (
+                f'{{"time": "{timestamp(time.time())}", "level": "{logging.getLevelName(level)}",'
+                f' "logger": "request", "method": {_encode(method)}, "path": {_encode(path)},'
+                f' "status": {status}, "milliseconds": {milliseconds},'
+                f' "address": {_encode(request.remote_ip)}, "request_id": {_encode(request_id)}}}'
+            )
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._write)
-        self._lines.append(_readable(entry) if self._readable else _encode(entry))
+        self._lines.append(line)
 
     def _write(self) -> None:
         lines, self._lines = self._lines, []
@@ -90,7 +89,3 @@ def timestamp(seconds: float) -> str:
 @functools.lru_cache(maxsize=2)
 def _second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-
-
-def _readable(entry: Mapping[str, object]) -> str:
-    return "{method} {path} {status} {milliseconds} ms".format_map(entry)

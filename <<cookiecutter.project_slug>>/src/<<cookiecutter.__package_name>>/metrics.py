@@ -19,7 +19,6 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
 LAG_INTERVAL_SECONDS = 0.5
@@ -57,11 +56,8 @@ class Metrics:
             "How late the event loop came back to a task that was due.",
             registry=self._registry,
         )
-        # Finding a child by its labels costs more than counting.
-        self._counter = functools.cache(
-            lambda method, route, status: self._requests.labels(method, route, str(status))
-        )
-        self._histogram = functools.cache(self._seconds.labels)
+        # Finding them by their labels costs more than counting.
+        self._counters = functools.cache(self._find_counters)
         self.lag_seconds = 0.0
         self._lag.set_function(lambda: self.lag_seconds)
 
@@ -70,11 +66,16 @@ class Metrics:
         self._in_flight.set_function(in_flight)
         self._websockets.set_function(websockets)
 
-    def count(self, request: HTTPServerRequest, route: str, status: int) -> None:
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request and how long it took."""
-        method = request.method if request.method in METHODS else "other"
-        self._counter(method, route, status).inc()
-        self._histogram(route).observe(request.request_time())
+        if method not in METHODS:
+            method = "other"
+        requests, durations = self._counters(method, route, status)
+        requests.inc()
+        durations.observe(seconds)
+
+    def _find_counters(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        return self._requests.labels(method, route, str(status)), self._seconds.labels(route)
 
     async def measure_lag(self) -> None:
         """Measure the event loop's lag for ever."""
