@@ -18,6 +18,7 @@ def on_this_machine(project: Path, path: str, folder: Path, *, port: int | None 
     user = pwd.getpwuid(os.getuid()).pw_name
     for there, here in (
         (f"/srv/{project.name}/current", str(project)),
+        (f"/srv/{project.name}/proxies.conf", f"{folder}/proxies.conf"),
         (f"/etc/ssl/{project.name}", str(folder)),
         ("/var/log/nginx", str(folder)),
         ("/run/", f"{folder}/"),
@@ -33,6 +34,23 @@ def on_this_machine(project: Path, path: str, folder: Path, *, port: int | None 
         text = text.replace(there, here)
     written.write_text(text)
     return written
+
+
+def nginx_on_this_machine(
+    project: Path, folder: Path, *, port: int | None = None, proxies: str = ""
+) -> Path:
+    """Rewrite all of a server's files for nginx so, with the site linked; return the main one.
+
+    With `proxies`, lines of nginx, the site is that behind a TLS proxy.
+    """
+    for name in ("https.conf", "behind-proxy.conf", "nginx.conf"):
+        main = on_this_machine(project, f"deploy/nginx/{name}", folder, port=port)
+    (folder / "proxies.conf").write_text(proxies)
+    sites = main.with_name("sites-enabled")
+    sites.mkdir()
+    site = "behind-proxy.conf" if proxies else "https.conf"
+    (sites / f"{project.name}.conf").symlink_to(f"../{site}")
+    return main
 
 
 def balancer_port(project: Path) -> int:

@@ -13,7 +13,7 @@ import pytest
 from supervisor.options import ServerOptions
 
 from tests.bake import QUESTIONS, package_of
-from tests.deployed import make_certificate, on_this_machine
+from tests.deployed import make_certificate, nginx_on_this_machine, on_this_machine
 from tests.environment import tools
 
 # Servers are where on Debian only root looks.
@@ -30,6 +30,7 @@ EVERYWHERE = {
     "tasks/balancer.yml",
     "tasks/build.yml",
     "tasks/certificate.yml",
+    "tasks/inventory.yml",
     "tasks/keep.yml",
     "tasks/lock.yml",
     "tasks/migrate.yml",
@@ -48,11 +49,12 @@ BALANCERS = {
         "local/https.conf",
         "local/nginx.conf",
         "nginx/behind-proxy.conf",
+        "nginx/defaults.conf",
         "nginx/http.conf",
         "nginx/https.conf",
         "nginx/nginx.conf",
         "nginx/site.conf",
-        "nginx/tls.conf",
+        "tasks/nginx.yml",
     },
     "haproxy": {"haproxy/haproxy.cfg", "haproxy/site.cfg", "local/haproxy.cfg"},
 }
@@ -155,12 +157,37 @@ def test_nginx_accepts(bake: Bake, tmp_path: Path, answers: dict[str, str]) -> N
         assert "[" not in said, said  # a level, as in [warn]
 
 
+def test_nginx_is_the_same_for_all_services(bake: Bake) -> None:
+    """What is copied to a server's /etc/nginx depends on no answer."""
+    others = {"project_slug": "other", "domain_name": "other.example", "process_count": "2"}
+    ours, theirs = bake(), bake(**others, first_port="9000", process_manager="systemd")
+    for name in ("nginx.conf", "defaults.conf"):
+        here, there = (project / "deploy/nginx" / name for project in (ours, theirs))
+        assert here.read_bytes() == there.read_bytes()
+
+
+def test_nginx_accepts_many_services(bake: Bake, tmp_path: Path) -> None:
+    """Services stand beside each other, even if the name of one begins with another's."""
+    nginx = find("nginx")
+    names = ["a", "a-login", "a-static", *(f"{'s' * 30}{number}" for number in range(10, 30))]
+    for name in names:
+        folder = tmp_path / "files" / name
+        make_certificate(folder)
+        project = bake(project_slug=name, domain_name=f"{name}.example")
+        main = nginx_on_this_machine(project, folder, port=8080)
+    for name in names[:-1]:
+        link = main.with_name("sites-enabled") / f"{name}.conf"
+        link.symlink_to(tmp_path / name / "deploy/nginx/https.conf")
+    said = accepted(nginx, "-e", "stderr", "-c", main, "-t", cwd=tmp_path)
+    assert "[" not in said, said
+
+
 @pytest.mark.parametrize("analyser", ["gixy-ng", "gixy-next"])
 def test_analysers_find_nothing(bake: Bake, tmp_path: Path, analyser: str) -> None:
     """What is known to be dangerous in nginx's files stands in none of them, TLS included."""
     project = bake()
     # The files themselves say why.
-    files = ("deploy/local/https.conf", "deploy/nginx/https.conf")
+    files = ("deploy/local/https.conf", "deploy/nginx/nginx.conf")
     argued = [("hsts_header", project / file) for file in files]
     for main in nginx_variants(project, tmp_path):
         command = [tools(analyser) / "gixy", "-f", "json", main]
@@ -180,12 +207,12 @@ def nginx_variants(project: Path, folder: Path) -> list[Path]:
     make_certificate(folder)
     make_certificate(project / "var/tls")
     (project / "var/nginx/https.conf").symlink_to("../../deploy/local/https.conf")
-    server = on_this_machine(project, "deploy/nginx/nginx.conf", folder)
-    behind_proxy = server.with_name("nginx-behind-proxy.conf")
-    behind_proxy.write_text(server.read_text().replace("/https.conf", "/behind-proxy.conf"))
-    for path in ("deploy/nginx/https.conf", "deploy/nginx/behind-proxy.conf"):
-        on_this_machine(project, path, folder)
-    return [project / "deploy/local/nginx.conf", server, behind_proxy]
+    server = nginx_on_this_machine(project, folder)
+    behind_proxy = shutil.copytree(server.parent, project / "behind-proxy", symlinks=True)
+    site = behind_proxy / "sites-enabled" / f"{project.name}.conf"
+    site.unlink()
+    site.symlink_to("../behind-proxy.conf")
+    return [project / "deploy/local/nginx.conf", server, behind_proxy / server.name]
 
 
 @extremes

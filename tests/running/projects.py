@@ -64,8 +64,8 @@ class Project:
 
     @classmethod
     def render(cls, folder: Path, **answers: str) -> "Project":
-        """Make a project in `folder`, on ports that are free."""
-        first_port = free_first_port()
+        """Make a project in `folder`, on ports that are free unless they are given."""
+        first_port = int(answers.pop("first_port", "") or free_first_port())
         made = bake(folder, first_port=first_port, **answers)
         balancer = answers.get("load_balancer", "nginx")
         return cls(made, balancer, first_port, int(answers.get("process_count", 4)))

@@ -66,8 +66,10 @@ class Service:
         self.switch("one")
         run(f"ln -sf {HOME}/current/deploy/systemd/* /etc/systemd/system/")
         run("systemctl daemon-reload && systemctl enable --now my-service.target")
-        run(f"sed -i s/https.conf/behind-proxy.conf/ {HOME}/current/deploy/nginx/nginx.conf")
-        run(f"ln -sf {HOME}/current/deploy/nginx/nginx.conf /etc/nginx/nginx.conf")
+        files = f"{HOME}/current/deploy/nginx"
+        run(f"cp {files}/nginx.conf {files}/defaults.conf /etc/nginx")
+        run(f"ln -s {files}/behind-proxy.conf /etc/nginx/sites-enabled/my-service.conf")
+        run(f"touch {HOME}/proxies.conf")
         run("nginx -t && systemctl restart nginx")
         self.wait_until_ready()
 

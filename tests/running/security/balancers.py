@@ -13,7 +13,7 @@ from typing import Any, Self
 import httpx
 
 from tests.bake import free_first_port, is_free
-from tests.deployed import make_certificate, on_this_machine
+from tests.deployed import make_certificate, nginx_on_this_machine, on_this_machine
 from tests.running.processes import wait_until
 from tests.running.projects import PATH, Project, environment_for, require
 
@@ -32,19 +32,15 @@ class Balancer:
         )
         make_certificate(folder)
         self.port = free_first_port()
-        files = {"nginx": ["nginx.conf", "https.conf", "behind-proxy.conf"]}
-        main, *others = (
-            on_this_machine(self._copy, f"deploy/{project.balancer}/{name}", folder, port=self.port)
-            for name in files.get(project.balancer, ["haproxy.cfg"])
-        )
-        text = main.read_text() + "".join(other.read_text() for other in others)
+        leads_to_https = {"nginx": "https.conf", "haproxy": "haproxy.cfg"}[project.balancer]
+        text = (self._copy / "deploy" / project.balancer / leads_to_https).read_text()
         self.domain = re.search(r" https://([a-z0-9.-]+)[$%]", text)[1]
         if project.balancer == "nginx":
-            if behind:
-                replace_once(main, "https.conf;", "behind-proxy.conf;")
-                replace_once(others[-1], "192.0.2.1", behind)
+            proxies = f"set_real_ip_from {behind};\n" if behind else ""
+            main = nginx_on_this_machine(self._copy, folder, port=self.port, proxies=proxies)
             options = ["-e", "stderr", "-p", f"{self._copy}/", "-c", main, "-g", "daemon off;"]
         else:
+            main = on_this_machine(self._copy, "deploy/haproxy/haproxy.cfg", folder, port=self.port)
             (folder / "haproxy").mkdir()
             if behind:
                 replace_once(main, "(?s)\n# Plain http leads .*", "")

@@ -1,0 +1,170 @@
+"""Two services of two owners on one server: they share its nginx, and nothing else.
+
+Each test leaves both serving the last commit that was good.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.servers.deploys import Owner
+from tests.servers.servers import Site
+
+pytestmark = pytest.mark.servers
+
+CRASHES = '\nraise RuntimeError("broken on purpose")\n'
+
+
+@pytest.fixture(scope="module")
+def owners(site: Site) -> Iterator[tuple[Owner, Owner]]:
+    """The owners of both, whose services are deployed, the second while the first has load."""
+    with tempfile.TemporaryDirectory(prefix="owners-") as folder, site.server("shared") as server:
+        for name in ("one", "two"):
+            Path(folder, name).mkdir()
+        first = Owner(
+            Path(folder, "one"),
+            server,
+            domain="one.test",
+            project_slug="shop",
+            first_port="8000",
+        )
+        # A name that begins with the other one's, and the other way to keep processes running.
+        second = Owner(
+            Path(folder, "two"),
+            server,
+            domain="two.test",
+            project_slug="shop-login",
+            first_port="8100",
+            process_manager="systemd",
+        )
+        first.must("deploy")
+        with first.nothing_lost(reloaded=True):
+            second.must("deploy")
+        yield first, second
+
+
+@pytest.fixture
+def first(owners: tuple[Owner, Owner]) -> Owner:
+    return owners[0]
+
+
+@pytest.fixture
+def second(owners: tuple[Owner, Owner]) -> Owner:
+    return owners[1]
+
+
+def change(owner: Owner, file: Path, text: str) -> str:
+    """Commit that this is added to a file of the project; return the release's name."""
+    with (owner.project.folder / file).open("a") as source:
+        source.write(text)
+    return owner.commit("The next")
+
+
+def undo(owner: Owner) -> None:
+    """Take the last commit back."""
+    owner.git("reset", "--quiet", "--hard", "HEAD~1")
+
+
+def test_both_serve_under_their_names(first: Owner, second: Owner) -> None:
+    """Each is reached by its name, with its certificate, and serves its own release."""
+    for owner in (first, second):
+        assert owner.serves(owner.release)
+        with owner.client() as client:
+            assert client.get("/readyz").json()["release"] == owner.release
+
+
+def test_their_visitors_are_kept_apart(first: Owner, second: Owner) -> None:
+    """Who has signed in to one is nobody to the other, whose cookies have other names."""
+    with first.sign_in() as one, second.sign_in() as two:
+        assert not {*one.cookies} & {*two.cookies}
+        for client, owner in ((one, second), (two, first)):
+            with owner.client(cookies=dict(client.cookies)) as stranger:
+                assert client.get("/api/me").status_code == 200
+                assert stranger.get("/api/me").status_code == 401
+
+
+def test_a_second_run_changes_nothing(first: Owner, second: Owner) -> None:
+    """Neither takes away what the other has put there."""
+    for owner in (first, second):
+        assert " changed=0 " in owner.must("deploy")
+
+
+def test_one_does_not_notice_what_the_other_does(first: Owner, second: Owner) -> None:
+    """It loses nothing while the other is upgraded, rolled back, and its broken release fails."""
+    before = second.release
+    with first.nothing_lost():
+        release = second.commit("The next")
+        second.must("deploy")
+        assert second.serves(release)
+        second.must("rollback")
+        assert second.serves(before)
+        undo(second)
+        change(second, Path(second.project.package, "__init__.py"), CRASHES)
+        assert f"Taken back: {before} serves" in second.must_fail("deploy")
+        undo(second)
+    assert second.serves(before)
+    assert first.serves(first.release)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("nonsense;\n", 'unknown directive "nonsense"'),
+        ("server {\n    listen 80;\n    server_name one.test;\n}\n", "conflicting server name"),
+    ],
+    ids=["nonsense", "same domain"],
+)
+def test_what_nginx_refuses_is_in_nobodys_way(
+    text: str, reason: str, first: Owner, second: Owner
+) -> None:
+    """A release is refused before its files reach nginx, which both can go on reloading."""
+    good = second.release
+    change(second, Path("deploy/nginx/https.conf"), text)
+    said = second.must_fail("deploy")
+    undo(second)
+    assert reason in said
+    assert second.serves(good)
+    with first.nothing_lost(reloaded=True), second.nothing_lost(reloaded=True):
+        second.server.run("nginx -t && systemctl reload nginx")
+
+
+def test_ports_of_others_are_refused(second: Owner) -> None:
+    """A program that listens where the service would is named before anything is done."""
+    port = second.project.first_port + 79
+    second.server.run(f"systemd-run --unit other python3 -m http.server --bind 127.0.0.1 {port}")
+    second.server.wait_until(
+        lambda: second.server.run(f"ss -Hltn sport = :{port}"), "the other program listens"
+    )
+    said = second.must_fail("deploy")
+    second.server.run("systemctl stop other")
+    assert f"and {port} must be free for shop-login" in said
+    assert f"127.0.0.1:{port}" in said
+    assert second.serves(second.release)
+
+
+def test_an_unnamed_proxy_is_refused(second: Owner) -> None:
+    """Who says that a TLS proxy is in front, but not which, is told what to write where."""
+    file = second.folder / "inventory.yml"
+    kept = file.read_text()
+    inventory = yaml.safe_load(kept)
+    inventory["workers"]["vars"]["certificate"] = "none"
+    file.write_text(yaml.safe_dump(inventory))
+    said = second.must_fail("deploy")
+    file.write_text(kept)
+    assert "inventory.yml says `certificate: none` for shared" in said
+    assert "proxies: [192.0.2.1]" in said
+    assert "Take the lock" not in said
+
+
+def test_a_main_file_of_one_service_becomes_that_of_all(first: Owner, second: Owner) -> None:
+    """Where nginx.conf is a link into a release, the next deploy makes it a file of nobody's."""
+    main = "/etc/nginx/nginx.conf"
+    content = first.server.run(f"cat {main}")
+    first.server.run(f"ln -sf /srv/shop/current/deploy/nginx/nginx.conf {main}")
+    second.must("deploy")
+    assert first.server.run(f"test ! -L {main} && cat {main}") == content
+    for owner in (first, second):
+        assert owner.serves(owner.release)
