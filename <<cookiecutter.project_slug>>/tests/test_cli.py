@@ -3,6 +3,8 @@
 import asyncio
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from << cookiecutter.__package_name >> import COMMAND, cli
+from << cookiecutter.__package_name >> import COMMAND, checks, cli
 from << cookiecutter.__package_name >>.accounts import Accounts
 from << cookiecutter.__package_name >>.checks import Finding, Severity
 from << cookiecutter.__package_name >>.database import Database
@@ -80,6 +82,16 @@ def test_the_options_of_serve_reach_the_server(
     ((settings, how),) = served
     assert (settings.host, settings.port, settings.debug) == ("::1", 1234, True)
     assert how == {"reuse_port": True, "processes": 3}
+
+
+def test_a_process_that_serves_loads_nothing_for_other_commands() -> None:
+    """While processes restart one after another, each starts as fast as it can."""
+    script = (
+        f"import sys, {cli.__name__};"
+        "print(*{'alembic', 'mako', 'zxcvbn'} & {name.partition('.')[0] for name in sys.modules})"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert loaded.stdout.split() == []
 
 
 @pytest.mark.parametrize(
@@ -253,7 +265,7 @@ def test_a_check_tells_what_it_found(
     shown: str,
 ) -> None:
     """`check` ends with 1 when there is an error; warnings are only told."""
-    monkeypatch.setattr(cli, "check_local", lambda: findings)
+    monkeypatch.setattr(checks, "check_local", lambda: findings)
     assert exit_code("check") == code
     assert capsys.readouterr().out == shown
     assert exit_code("check", "--json") == code
@@ -269,7 +281,7 @@ def test_a_site_is_checked_from_outside(
         assert url == "https://example.com"
         return [ERROR]
 
-    monkeypatch.setattr(cli, "check_site", check_site)
+    monkeypatch.setattr(checks, "check_site", check_site)
     assert exit_code("check", "--url", "https://example.com") == 1
     assert "X001" in capsys.readouterr().out
     monkeypatch.undo()

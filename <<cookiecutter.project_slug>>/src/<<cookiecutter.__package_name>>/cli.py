@@ -13,11 +13,9 @@ from pathlib import Path
 from . import COMMAND, DESCRIPTION, NAME
 from .accounts import AccountError, Accounts
 from .backup import BackupError, backup, restore
-from .checks import Severity, SiteError, check_local, check_site
 from .database import UNAVAILABLE, Database, reason
 from .listening import ServerError
 from .logs import configure_logs
-from .migrations import migrate, write_migration
 from .rotation import rotate
 from .server import serve
 from .settings import (
@@ -46,7 +44,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(given)
     try:
         options.command(options)
-    except (AccountError, BackupError, ServerError, SettingsError, SiteError) as error:
+    except (AccountError, BackupError, ServerError, SettingsError) as error:
         sys.exit(str(error))
     except UNAVAILABLE as error:
         sys.exit(f"The database cannot be used: {reason(error)}\n{REMEDY}")
@@ -117,6 +115,9 @@ def run_serve(options: argparse.Namespace) -> None:
 
 
 def run_migrate(options: argparse.Namespace) -> None:
+    # A process that serves starts sooner without Alembic; so it does without the checks, below.
+    from .migrations import migrate, write_migration
+
     url = load_settings().database_url
     asyncio.run(write_migration(url, options.new) if options.new else migrate(url))
 
@@ -132,7 +133,12 @@ def run_restore(options: argparse.Namespace) -> None:
 
 
 def run_check(options: argparse.Namespace) -> None:
-    findings = asyncio.run(check_site(options.url)) if options.url else check_local()
+    from .checks import Severity, SiteError, check_local, check_site
+
+    try:
+        findings = asyncio.run(check_site(options.url)) if options.url else check_local()
+    except SiteError as error:
+        sys.exit(str(error))
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

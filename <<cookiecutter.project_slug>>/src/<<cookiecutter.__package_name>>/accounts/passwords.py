@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
+from argon2.low_level import ARGON2_VERSION
 
 from .. import NAME
 
@@ -25,7 +27,7 @@ class Passwords:
     def __init__(self) -> None:
         self._hasher = PasswordHasher()
         self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="password")
-        self._nobody = self._hasher.hash(os.urandom(16))
+        self._nobody = _hash_of_nothing(self._hasher)
 
     async def hash(self, password: str) -> str:
         """Return the hash of a password, which holds its salt and parameters."""
@@ -63,6 +65,19 @@ class Passwords:
             return self._hasher.verify(password_hash, password)
         except VerificationError:
             return False
+
+
+def _hash_of_nothing(hasher: PasswordHasher) -> str:
+    """Return a hash that takes as long to check as others and fits no password.
+
+    It is made up, not computed: every start would take the time of a login.
+    """
+    salt, digest = (
+        b64encode(os.urandom(length)).decode().rstrip("=")
+        for length in (hasher.salt_len, hasher.hash_len)
+    )
+    costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    return f"$argon2id$v={ARGON2_VERSION}${costs}${salt}${digest}"
 
 
 def _too_easy(password: str, name: str) -> str | None:
