@@ -3,6 +3,7 @@
 import re
 import secrets
 import shlex
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import yaml
 from tests.environment import environment, locked_environment
 from tests.running.load import Load, nothing_lost, usual_requests
 from tests.running.projects import Project, copy_environment, environment_for
+from tests.servers.authority import Authority
 from tests.servers.servers import Server
 
 DOMAIN = "service.test"
@@ -24,10 +26,19 @@ CONNECTIONS = 16
 
 
 class Owner:
-    """Who has a project on their machine, and a server, which may be another one's as well."""
+    """Who has a project on their machine, and a server, which may be another one's as well.
+
+    The certificate is from an authority of their own, or is to be asked for at this one.
+    """
 
     def __init__(
-        self, folder: Path, server: Server, *, domain: str = DOMAIN, **answers: str
+        self,
+        folder: Path,
+        server: Server,
+        *,
+        domain: str = DOMAIN,
+        authority: Authority | None = None,
+        **answers: str,
     ) -> None:
         self.server = server
         self.folder = folder
@@ -39,7 +50,21 @@ class Owner:
         ansible = locked_environment(self.project.folder / "requirements-deploy.txt").parent
         copy_environment(ansible, self.project.folder / ".venv-deploy")
         self.project.set_up()
-        self._make_certificate()
+        if authority:
+            authority.knows(domain, server)
+            authority.is_asked_by(server)
+            (folder / "authority.pem").write_text(authority.root)
+            certificate = {"certificate": "letsencrypt"}
+        else:
+            self._make_certificate()
+            certificate = {
+                "certificate": "files",
+                "certificate_file": str(folder / "certificate.pem"),
+                "certificate_key": str(folder / "key.pem"),
+            }
+        known = Path("/etc/ssl/certs/ca-certificates.crt").read_text()
+        own = (folder / "authority.pem").read_text()
+        (folder / "authorities.pem").write_text(known + own)
         (folder / "hosts").write_text(
             f"{Path('/etc/hosts').read_text()}\n{server.address} {domain}\n"
         )
@@ -48,9 +73,7 @@ class Owner:
                 "hosts": {server.name: {"ansible_host": server.address}},
                 "vars": {
                     "ansible_ssh_common_args": f"-F {server.site.ssh_config}",
-                    "certificate": "files",
-                    "certificate_file": str(folder / "certificate.pem"),
-                    "certificate_key": str(folder / "key.pem"),
+                    **certificate,
                 },
             }
         }
@@ -134,6 +157,14 @@ class Owner:
     def tls(self) -> ssl.SSLContext:
         """What trusts the authority of these tests, and nobody else."""
         return ssl.create_default_context(cafile=str(self.folder / "authority.pem"))
+
+    def certificate(self) -> bytes:
+        """The certificate that the site shows, which must be trusted."""
+        with (
+            socket.create_connection((self.server.address, 443), timeout=20) as connection,
+            self.tls.wrap_socket(connection, server_hostname=self.domain) as secure,
+        ):
+            return secure.getpeercert(binary_form=True)
 
     def client(self, **options: object) -> httpx.Client:
         """A browser without a window that reaches the site at the server's address."""
@@ -229,6 +260,3 @@ class Owner:
             subprocess.run(
                 ["openssl", *shlex.split(command)], cwd=self.folder, check=True, capture_output=True
             )
-        known = Path("/etc/ssl/certs/ca-certificates.crt").read_text()
-        own = (self.folder / "authority.pem").read_text()
-        (self.folder / "authorities.pem").write_text(known + own)
