@@ -1,12 +1,13 @@
 """Measure what the generated service costs, side by side with what it is built on.
 
 The machine may be shared and noisy, so nothing here is a number by itself: the sides of each
-comparison take turns in short rounds, and what counts is the ratio. Where one process is compared
-with another, its processor time for each request is the measure, which a busy neighbour does not
-change much; requests per second on one core are the reciprocal.
+comparison take turns in short rounds, and what counts is the ratio within a round, of which the
+median is shown. Where one process is compared with another, its processor time for each request is
+the measure, which a busy neighbour does not change much; requests per second on one core are the
+reciprocal.
 
-    make bench            # prints the tables
-    make bench ROUNDS=9   # takes longer, varies less
+    make bench             # prints the tables that the README shows, in about three minutes
+    make bench ROUNDS=25   # takes longer, varies less
 """
 
 import os
@@ -18,19 +19,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
-from tests.bake import free_first_port
-from tests.running.processes import Service, Stack, answers
+from tests.running.processes import Service, Stack
 from tests.running.projects import Project, require
 
-ROUNDS = int(os.environ.get("ROUNDS", "5"))
-ROUND_SECONDS = 2
+ROUNDS = int(os.environ.get("ROUNDS", "9"))
+ROUND_SECONDS = 1
 CONNECTIONS = 64
 HERE = Path(__file__).parent
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -39,7 +39,7 @@ NGINX = """
 daemon off; worker_processes auto; pid {folder}/nginx.pid; error_log stderr;
 events {{ worker_connections 4096; }}
 http {{
-    include /etc/nginx/mime.types; access_log off; sendfile on;
+    include /etc/nginx/mime.types; access_log {folder}/access.log; sendfile on;
     server {{ listen 127.0.0.1:{port}; root {root}; }}
 }}
 """
@@ -55,7 +55,8 @@ class Side:
     headers: dict[str, str] = field(default_factory=dict)
     rates: list[float] = field(default_factory=list)
     costs: list[float] = field(default_factory=list)
-    latencies: list[tuple[float, float]] = field(default_factory=list)
+    halves: list[float] = field(default_factory=list)
+    slowest: list[float] = field(default_factory=list)
 
     def round(self) -> None:
         """Load it for one round and note requests per second and processor time a request."""
@@ -70,17 +71,8 @@ class Side:
             raise SystemExit(f"{self.name}: {errors[0]}")
         self.rates.append(float(re.search(r"Requests/sec:\s+([\d.]+)", said.stdout)[1]))
         self.costs.append(spent / requests)
-        self.latencies.append((latency(said.stdout, 50), latency(said.stdout, 99)))
-
-    @property
-    def cost(self) -> float:
-        """Processor seconds a request."""
-        return statistics.median(self.costs)
-
-    @property
-    def rate(self) -> float:
-        """Requests a second."""
-        return statistics.median(self.rates)
+        self.halves.append(latency(said.stdout, 50))
+        self.slowest.append(latency(said.stdout, 99))
 
 
 def latency(text: str, percent: int) -> float:
@@ -102,16 +94,22 @@ def memory(pid: int) -> float:
 
 
 def compare(*sides: Side) -> None:
-    """Let the sides take turns."""
-    for _ in range(ROUNDS):
-        for side in sides:
+    """Let the sides take turns, there and back, so that none always comes after the same one."""
+    for number in range(ROUNDS):
+        for side in sides if number % 2 else reversed(sides):
             side.round()
 
 
+def ratio(dividends: Iterable[float], divisors: Iterable[float]) -> str:
+    """The median of the ratios, one of each round."""
+    pairs = zip(dividends, divisors, strict=True)
+    return f"{statistics.median(above / below for above, below in pairs):.2f}"
+
+
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    print(f"\n### {title}\n")
+    print(f"\n**{title}**\n")
     print(f"| {' | '.join(header)} |")
-    print(f"| {' | '.join('---' for _ in header)} |")
+    print(f"| {' | '.join(['---', *('---:' for _ in header[1:])])} |")
     for row in rows:
         print(f"| {' | '.join(map(str, row))} |", flush=True)
 
@@ -120,27 +118,31 @@ def by_cost(title: str, reference: Side, *others: Side) -> None:
     """Compare processor time a request; a ratio above 1 means more requests on one core."""
     compare(reference, *others)
     rows = [
-        (side.name, f"{side.cost * 1e6:.0f}", f"{reference.cost / side.cost:.2f}")
+        (
+            side.name,
+            f"{statistics.median(side.costs) * 1e6:.0f}",
+            ratio(reference.costs, side.costs),
+        )
         for side in (reference, *others)
     ]
-    table(title, ("", "microseconds of processor a request", "requests on one core"), rows)
+    table(title, ("", "processor time each, µs", "requests on one core"), rows)
 
 
 def by_rate(title: str, reference: Side, *others: Side) -> None:
     """Compare requests a second."""
     compare(reference, *others)
     rows = [
-        (side.name, f"{side.rate:.0f}", f"{side.rate / reference.rate:.2f}")
+        (side.name, f"{statistics.median(side.rates):.0f}", ratio(side.rates, reference.rates))
         for side in (reference, *others)
     ]
     table(title, ("", "requests a second", "ratio"), rows)
 
 
 class Hello:
-    """The bare hello world, on a free port."""
+    """The bare hello world, on a port of the project's that nobody uses just now."""
 
     def __init__(self, project: Project) -> None:
-        self.port = free_first_port()
+        self.port = project.balancer_port
         command = [project.program("python"), HERE / "hello.py", str(self.port)]
         self.process = subprocess.Popen(command)
         wait_for_port(self.port)
@@ -172,110 +174,120 @@ def cookie_header(cookies: httpx.Cookies) -> dict[str, str]:
     return {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
 
 
-def answers_of_one_process(project: Project) -> None:
-    """Benchmarks 1 and 6: a JSON answer with everything on, and the login page."""
-    with Hello(project) as hello, Service(project, free_first_port()) as service:
+def signed_out(service: Service) -> dict[str, str]:
+    """The cookies of somebody whose session has ended, which takes a look into the database."""
+    cookies = service.sign_in(*service.add_user())
+    with service.client(cookies=cookies) as client:
+        client.post("/logout", data={"_xsrf": cookies[service.project.xsrf_cookie]})
+    return cookie_header(cookies)
+
+
+def one_process(project: Project) -> None:
+    """A JSON answer with everything on, and pages, from one process without a balancer."""
+    with Hello(project) as hello, Service(project, project.first_port) as service:
         signed_in = cookie_header(service.sign_in(*service.add_user()))
         pids = [service.pid]
         by_cost(
-            "1. A JSON answer with everything on, against the bare hello world",
+            "A JSON answer with request log, metrics, headers and request id",
             hello.side(),
-            Side("/api/me, anonymous", f"{service.url}/api/me", pids),
-            Side("/api/me, session looked up", f"{service.url}/api/me", pids, signed_in),
+            Side("`/api/me`, nobody signed in", f"{service.url}/api/me", pids),
+            Side("`/api/me`, the session looked up", f"{service.url}/api/me", pids, signed_in),
         )
-        page = Side("/login", f"{service.url}/login", pids)
-        account = Side(
-            "/account, read from the database", f"{service.url}/account", pids, signed_in
-        )
-        compare(page, account)
+        login = f"{service.url}/login"
+        pages = [
+            Side("`/login`", login, pids),
+            Side("`/login`, a session looked up that has ended", login, pids, signed_out(service)),
+            Side("`/account`, its sessions read too", f"{service.url}/account", pids, signed_in),
+        ]
+        compare(*pages)
         rows = [
-            (side.name, f"{side.rate:.0f}", *(f"{statistics.median(column):.1f}" for column in
-             zip(*side.latencies, strict=True)))
-            for side in (page, account)
+            [page.name, *(f"{statistics.median(column):.0f}" for column in
+             (page.rates, page.halves, page.slowest))]
+            for page in pages
         ]  # fmt: skip
-        header = ("", "requests a second", "half within ms", "99 % within ms")
-        table(f"6. Pages, {CONNECTIONS} connections at a time", header, rows)
+        header = ("", "requests a second", "half within, ms", "99% within, ms")
+        table(f"Pages, {CONNECTIONS} asked for at a time", header, rows)
 
 
-def through_the_balancer(project: Project) -> None:
-    """Benchmarks 2 and 3: what nginx costs Tornado, and who serves static files how fast."""
+def behind_nginx(project: Project) -> None:
+    """What nginx costs Tornado, and who serves static files how fast."""
     with ExitStack() as running:
         stack = running.enter_context(Stack(project))
-        pids = list(stack.worker_pids().values())
+        (worker,) = stack.worker_urls
         by_cost(
-            "2. Through nginx, processor time of Tornado alone",
-            Side("one process, bare", f"{stack.worker_urls[0]}/api/me", pids),
-            Side("through nginx", f"{stack.url}/api/me", pids),
+            "One process and nginx: the processor time of Tornado",
+            Side("bare", f"{worker}/api/me", list(stack.worker_pids().values())),
+            Side("through nginx", f"{stack.url}/api/me", list(stack.worker_pids().values())),
         )
         folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
-        port = free_first_port()
+        port = project.first_port + 79
         folder.chmod(0o755)
-        (folder / "nginx.conf").write_text(
-            NGINX.format(folder=folder, port=port, root=project.package)
-            + ("user root;" if os.geteuid() == 0 else "")
-        )
+        user = "user root;" if os.geteuid() == 0 else ""
+        text = user + NGINX.format(folder=folder, port=port, root=project.package)
+        (folder / "nginx.conf").write_text(text)
         bare = subprocess.Popen([require("nginx"), "-e", "stderr", "-c", folder / "nginx.conf"])
         running.callback(bare.wait)
         running.callback(bare.terminate)
         wait_for_port(port)
         file = "/static/style.css?v=1"
         by_rate(
-            "3. A static file",
+            "A static file",
             Side("bare nginx", f"http://127.0.0.1:{port}{file}", []),
-            Side("the stack", f"{stack.url}{file}", []),
-            Side("Tornado", f"{stack.worker_urls[0]}{file}", []),
+            Side("nginx of the stack", f"{stack.url}{file}", []),
+            Side("Tornado", f"{worker}{file}", []),
         )
 
 
-def scaling(folder: Path, venv: Path) -> None:
-    """Benchmark 4: more processes on the cores there are."""
+def scaling(folder: Path, one: Project) -> None:
+    """More processes on the cores there are."""
     with ExitStack() as running:
         sides = []
         for count in (1, 2, 4):
-            project = Project.render(folder / str(count), process_count=str(count))
-            project.set_up(packages=venv)
-            project = Project(project.folder, project.balancer, project.first_port, count)
+            project = one
+            if count > 1:
+                # While the others run, so that it gets other ports.
+                project = Project.render(folder / f"{count}", process_count=f"{count}")
+                project.set_up(packages=one.folder / ".venv")
             stack = running.enter_context(Stack(project))
             sides.append(Side(f"{count}", f"{stack.url}/api/me", []))
-        cores = os.cpu_count()
-        by_rate(f"4. Processes behind nginx, on {cores} cores with the load beside them", *sides)
+        by_rate(f"Processes behind nginx, {os.cpu_count()} cores for them and the load", *sides)
 
 
 def start(project: Project) -> None:
-    """Benchmark 5: from the start to the first answer, and memory."""
-    times: dict[str, list[float]] = {"hello world": [], "the service": []}
-    sizes: dict[str, float] = {}
+    """From the start to the first good answer, and memory."""
+    hello_seconds, service_seconds = [], []
     for _ in range(ROUNDS):
         begin = time.monotonic()
         with Hello(project) as hello:
-            times["hello world"].append(time.monotonic() - begin)
-            sizes["hello world"] = memory(hello.process.pid)
-        port = free_first_port()
-        service = Service(project, port)
+            hello_seconds.append(time.monotonic() - begin)
+            hello_memory = memory(hello.process.pid)
         begin = time.monotonic()
-        service.launch()
-        while not answers(f"{service.url}/readyz"):
-            time.sleep(0.01)
-        times["the service"].append(time.monotonic() - begin)
-        sizes["the service"] = memory(service.pid)
-        service.stop()
+        with Service(project, project.first_port) as service:
+            service_seconds.append(time.monotonic() - begin)
+            service_memory = memory(service.pid)
     rows = [
-        (name, f"{statistics.median(seconds):.2f}", f"{sizes[name]:.0f}")
-        for name, seconds in times.items()
+        (name, f"{statistics.median(seconds):.2f}", f"{size:.0f}")
+        for name, seconds, size in (
+            ("hello world", hello_seconds, hello_memory),
+            ("the service", service_seconds, service_memory),
+        )
     ]
-    table("5. Start", ("", "seconds to the first answer", "MiB of memory of its own"), rows)
+    header = ("", "seconds to the first answer", "memory of its own, MiB")
+    table("Start of a process", header, rows)
 
 
 def main() -> None:
     if not shutil.which("wrk"):
         sys.exit("wrk is not installed. Install it: sudo apt-get install wrk")
+    # The tables are all that goes to standard output.
+    sys.stdout = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     with tempfile.TemporaryDirectory(prefix="b-") as name:
-        folder = Path(name)
-        project = Project.render(folder / "one")
+        project = Project.render(Path(name) / "1", process_count="1")
         project.set_up()
-        answers_of_one_process(project)
-        through_the_balancer(project)
-        scaling(folder, project.folder / ".venv")
+        one_process(project)
+        behind_nginx(project)
+        scaling(Path(name), project)
         start(project)
 
 
