@@ -6,7 +6,7 @@ median is shown. Where one process is compared with another, its processor time 
 the measure, which a busy neighbour does not change much; requests per second on one core are the
 reciprocal.
 
-    make bench             # prints the tables that the README shows, in about three minutes
+    make bench             # prints the tables that the README shows, in about four minutes
     make bench ROUNDS=25   # takes longer, varies less
 """
 
@@ -255,24 +255,23 @@ def scaling(folder: Path, one: Project) -> None:
 
 def start(project: Project) -> None:
     """From the start to the first good answer, and memory."""
-    hello_seconds, service_seconds = [], []
+    starts: dict[str, list[tuple[float, float, float]]] = {"hello world": [], "the service": []}
+
+    def note(name: str, begin: float, pid: int) -> None:
+        starts[name].append((time.monotonic() - begin, processor_seconds(pid), memory(pid)))
+
     for _ in range(ROUNDS):
         begin = time.monotonic()
         with Hello(project) as hello:
-            hello_seconds.append(time.monotonic() - begin)
-            hello_memory = memory(hello.process.pid)
+            note("hello world", begin, hello.process.pid)
         begin = time.monotonic()
         with Service(project, project.first_port) as service:
-            service_seconds.append(time.monotonic() - begin)
-            service_memory = memory(service.pid)
-    rows = [
-        (name, f"{statistics.median(seconds):.2f}", f"{size:.0f}")
-        for name, seconds, size in (
-            ("hello world", hello_seconds, hello_memory),
-            ("the service", service_seconds, service_memory),
-        )
-    ]
-    header = ("", "seconds to the first answer", "memory of its own, MiB")
+            note("the service", begin, service.pid)
+    rows = []
+    for name, noted in starts.items():
+        seconds, processor, mebibytes = map(statistics.median, zip(*noted, strict=True))
+        rows.append((name, f"{seconds:.2f}", f"{processor:.2f}", f"{mebibytes:.0f}"))
+    header = ("", "seconds to the first answer", "processor time, s", "memory of its own, MiB")
     table("Start of a process", header, rows)
 
 
