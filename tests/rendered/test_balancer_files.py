@@ -26,6 +26,7 @@ EVERYWHERE = {
     "local/stack",
     "local/supervisord.conf",
     "playbook.yml",
+    "publish",
     "roll",
     "tasks/balancer.yml",
     "tasks/build.yml",

@@ -7,11 +7,13 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.running.assets import is_kept, named_by_a_page, style_of
 from tests.servers.deploys import Owner
 
 pytestmark = pytest.mark.servers
@@ -115,16 +117,36 @@ def test_what_is_not_committed_is_refused(deployed: Owner) -> None:
 
 
 def test_an_upgrade_and_a_rollback_lose_nothing(deployed: Owner) -> None:
-    """While requests come in, a new release takes over, and the one before takes over again."""
+    """While requests come in, a new release takes over, and the one before takes over again.
+
+    Pages of both have their own static files all the time, which browsers may keep.
+    """
     before = deployed.release
+    with (deployed.project.package / "static" / "style.css").open("a") as style:
+        style.write("body { outline: 1px solid red }\n")
+    release = deployed.commit("The next")
     with deployed.nothing_lost():
-        release = upgrade(deployed)
-    # What the old processes import later must be theirs.
-    assert deployed.prefix() == f"/srv/my-service/releases/{release}/.venv"
+        old, new = asking_for_files(deployed, "deploy")
+    assert deployed.serves(release)
+    assert style_of(old) != style_of(new)
     with deployed.nothing_lost():
-        deployed.must("rollback")
+        assert asking_for_files(deployed, "rollback") == (new, old)
     assert deployed.serves(before)
     deployed.git("reset", "--quiet", "--hard", "HEAD~1")
+
+
+def asking_for_files(owner: Owner, target: str) -> tuple[list[str], list[str]]:
+    """Run a target and get all that pages name meanwhile; return what they do before and after."""
+    with owner.client() as client, ThreadPoolExecutor() as executor:
+        before = named_by_a_page(client)
+        named = set(before)
+        running = executor.submit(owner.must, target)
+        while not running.done():
+            named |= set(named_by_a_page(client))
+            for address in named:
+                assert is_kept(client.get(address)), address
+        running.result()
+        return before, named_by_a_page(client)
 
 
 @pytest.mark.parametrize("how", ["crashes", "never-ready", "migration", "crashes-later"])

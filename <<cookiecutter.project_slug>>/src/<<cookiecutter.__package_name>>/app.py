@@ -32,6 +32,9 @@ from .settings import Settings
 # old process must go on serving its own files.
 FOLDER = Path(__file__).resolve().parent
 
+# What `deploy/publish` has made of the static files of this and other releases.
+PUBLISHED = Path("published")
+
 # A browser sends the cookies of a host to each of its ports: the names tell two services apart.
 COOKIES: dict[str, Any] = {
     "session_cookie_name": f"{COMMAND}-session",
@@ -122,6 +125,7 @@ def make_app(settings: Settings, database: Database) -> Service:
         default_handler_class=NotFound,
         static_handler_class=StaticFiles,
         static_path=str(FOLDER / "static"),
+        published_path=str(PUBLISHED.resolve()),
         template_path=str(FOLDER / "templates"),
         cookie_secret=keys,
         key_version=next(iter(keys)),

@@ -39,9 +39,59 @@ async def test_every_asset_of_a_page_is_there_and_kept_for_ever(browser: Browser
         assert hashlib.sha512(content).hexdigest() == version
 
 
-async def test_a_file_without_its_version_is_asked_for_again(browser: Browser) -> None:
-    """Without the hash in its address a file may be kept, and checked each time."""
-    response = await browser.get("/static/style.css")
+@pytest.mark.parametrize(
+    "version",
+    [
+        "",
+        "v=",
+        "v=1",
+        "v=" + 128 * "0",
+        "v=" + 200 * "0",
+        "v=" + 128 * "%30",
+        "v=..",
+        "v=%2e%2e%2f%2e%2e",
+        "v=%00",
+        "v=%ff",
+        "v=../../settings.py&v=" + 128 * "0",
+    ],
+)
+async def test_a_file_without_its_version_is_asked_for_again(
+    browser: Browser, version: str
+) -> None:
+    """Without the hash of its content in its address a file is served, and checked each time."""
+    response = await browser.get(f"/static/style.css?{version}")
+    assert response.code == 200
+    assert response.body == (STATIC / "style.css").read_bytes()
+    assert response.headers["Cache-Control"] == "no-cache"
+
+
+async def test_a_page_of_another_release_gets_its_own_files(
+    browser: Browser, nowhere: Path
+) -> None:
+    """What is published under a hash is served under it, even if this release has it no more."""
+    content = b"a { color: red }"
+    version = hashlib.sha512(content).hexdigest()
+    for name in ("style.css", "gone.css"):
+        address = f"/static/{name}?v={version}"
+        assert (await browser.get(address)).body != content
+        file = nowhere / "published" / version / "static" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        response = await browser.get(address)
+        assert response.body == content
+        assert response.headers["Cache-Control"] == FOREVER
+        assert response.headers["Content-Type"] == "text/css"
+    assert (await browser.get("/static/gone.css")).code == 404
+
+
+async def test_nothing_but_its_content_is_kept_under_a_hash(
+    browser: Browser, nowhere: Path
+) -> None:
+    """A file that is published under a wrong hash is served, and asked for again."""
+    file = nowhere / "published" / (128 * "0") / "static" / "style.css"
+    file.parent.mkdir(parents=True)
+    file.write_text("something else")
+    response = await browser.get(f"/static/style.css?v={128 * '0'}")
     assert response.headers["Cache-Control"] == "no-cache"
 
 
@@ -70,6 +120,7 @@ async def test_what_clients_look_for_at_the_root_is_there(browser: Browser, name
     assert response.headers["Cache-Control"] == "no-cache"
 
 
+@pytest.mark.parametrize("version", ["", f"?v={128 * 'a'}"])
 @pytest.mark.parametrize(
     "path",
     [
@@ -86,9 +137,14 @@ async def test_what_clients_look_for_at_the_root_is_there(browser: Browser, name
         "/static/" + "x" * 300,
     ],
 )
-async def test_nothing_outside_the_folder_is_served(browser: Browser, path: str) -> None:
+async def test_nothing_outside_the_folder_is_served(
+    browser: Browser, nowhere: Path, path: str, version: str
+) -> None:
     """No spelling of an address leads out of the folder, and none makes the service fail."""
-    response = await browser.get(path)
+    (nowhere / "published" / (128 * "a") / "static").mkdir(parents=True)
+    for folder in ("published", "published/" + 128 * "a"):
+        (nowhere / folder / "settings.py").write_text("import this")
+    response = await browser.get(path + version)
     assert 400 <= response.code < 500
     assert b"import" not in response.body
 
