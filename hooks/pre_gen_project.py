@@ -47,6 +47,22 @@ STANDARD_SOMEWHERE = frozenset(
     """.split()
 )
 
+# On a server the name is that of a user, a unit of systemd and a folder of certificates as well; a
+# Debian server has these.
+ON_SERVERS = frozenset(
+    """
+    adm admin audio backup bin cdrom crontab daemon debian dialout dip disk fax floppy games gnats
+    haproxy input irc kmem kvm list lp mail man messagebus news nobody nogroup operator plugdev
+    postgres proxy render root sasl sgx shadow src ssl-cert staff sudo sync sys systemd-network
+    systemd-resolve systemd-timesync tape tty ubuntu users utmp uucp video voice www-data
+
+    apparmor certbot cron dbus docker exim4 getty logrotate networking nftables nginx ntp postfix
+    postgresql rsyslog snapd ssh sshd supervisor udev ufw unattended-upgrades
+
+    certs private
+    """.split()
+)
+
 LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 MAILBOX = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}"
 
@@ -102,6 +118,8 @@ def slug(answer):
     ):
         if taken:
             return f"is {answer!r}, and the package {package} would clash with {by}; take another"
+    if answer in ON_SERVERS:
+        return f"is {answer!r}, which on a server is somebody else's; take another"
     return None
 
 

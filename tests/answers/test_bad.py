@@ -78,6 +78,7 @@ BAD = [
         )
     ),
     ("project_slug", "my-service\n", "a control character (U+000A)"),
+    *(("project_slug", name, "somebody else's") for name in ("nginx", "www-data", "certs", "ssh")),
     *(("project_slug", word, "a word of Python's own") for word in ("class", "async", "lambda")),
     *(
         ("project_slug", module, "a module of Python's standard library")
