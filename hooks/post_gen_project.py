@@ -27,8 +27,9 @@ def make_secret():
 
 def remove_empty_folders():
     """Cookiecutter makes a folder even where no choice has brought a file into it."""
-    with contextlib.suppress(OSError):
-        os.removedirs(".github/workflows")
+    for folder in (".github/workflows", "deploy/fleet"):
+        with contextlib.suppress(OSError):
+            os.removedirs(folder)
 
 
 def same_again():

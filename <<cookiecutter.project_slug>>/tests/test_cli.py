@@ -233,6 +233,20 @@ def test_the_secret_in_the_folder_is_rotated(
     assert len(load_settings().cookie_keys) == 1
 
 
+def test_the_secret_of_servers_is_rotated(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With `--file` the step is taken there and nowhere else, whatever the environment says."""
+    before = (folder / ".env").read_text()
+    servers = folder / "production.env"
+    servers.write_text(before)
+    monkeypatch.setenv("COOKIE_SECRET", "1:x")
+    cli.run(["secret", "rotate", "--file", str(servers)])
+    assert capsys.readouterr().out.startswith("Step 1 of 3")
+    assert servers.read_text().count(",") == 1
+    assert (folder / ".env").read_text() == before
+
+
 def test_a_secret_that_comes_from_elsewhere_is_rotated_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,10 +40,13 @@ EVERYWHERE = {
     "tasks/previous.yml",
     "tasks/processes.yml",
     "tasks/release.yml",
+    "tasks/served.yml",
     "tasks/server.yml",
+    "tasks/servers.yml",
     "tasks/settings.yml",
     "tasks/switch.yml",
     "tasks/take_back.yml",
+    "tasks/turn.yml",
 }
 BALANCERS = {
     "nginx": {

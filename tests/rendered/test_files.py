@@ -94,6 +94,7 @@ PARSERS = {
     ".ico": only_bytes,
     ".ini": parse_ini,
     ".js": only_text,
+    ".j2": only_text,
     ".json": parse_json,
     ".mako": only_text,
     ".md": parse_links,
@@ -175,7 +176,7 @@ def test_choices_that_were_not_made_leave_no_trace(
     """No file, by its name or in its text, mentions a choice that was not made.
 
     An address may, where it is one on that service, and "none" is a word like any other. The
-    process managers have a test of their own.
+    process managers have a test of their own. Before several servers is always HAProxy.
     """
     project = bake(**answers)
     texts = {
@@ -185,7 +186,8 @@ def test_choices_that_were_not_made_leave_no_trace(
     }
     others = {name: options for name, options in choices().items() if name != "process_manager"}
     for question, options in others.items():
-        for other in set(options) - {answers[question], "none"}:
+        fleet = {"haproxy"} if answers["database"] == "postgresql" else set()
+        for other in set(options) - {answers[question], "none"} - fleet:
             assert not [name for name, text in texts.items() if other in text], other
 
 
@@ -199,7 +201,10 @@ def test_one_process_manager_leaves_no_trace_of_the_other(
     starts supervisord on a server, so it is named in any case.
     """
     foreign, where = {
-        "supervisord": (rb"deploy/systemd|sd_notify|NOTIFY_SOCKET|(?i:watchdog)|@\.service", set()),
+        "supervisord": (
+            rb"deploy/systemd|sd_notify|NOTIFY_SOCKET|(?i:watchdog)|my-service@",
+            set(),
+        ),
         "systemd": (
             rb"supervisor",
             {

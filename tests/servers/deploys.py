@@ -6,9 +6,10 @@ import shlex
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import yaml
@@ -49,15 +50,16 @@ class Owner:
         copy_environment(environment(self.project.folder).parent, self.project.folder / ".venv")
         ansible = locked_environment(self.project.folder / "requirements-deploy.txt").parent
         copy_environment(ansible, self.project.folder / ".venv-deploy")
-        self.project.set_up()
+        # What `make setup` does, but for the database on this machine.
+        self.project.must("make", ".venv/ready", ".env")
         if authority:
             authority.knows(domain, server)
             authority.is_asked_by(server)
             (folder / "authority.pem").write_text(authority.root)
-            certificate = {"certificate": "letsencrypt"}
+            self.certificate = {"certificate": "letsencrypt"}
         else:
             self._make_certificate()
-            certificate = {
+            self.certificate = {
                 "certificate": "files",
                 "certificate_file": str(folder / "certificate.pem"),
                 "certificate_key": str(folder / "key.pem"),
@@ -66,24 +68,33 @@ class Owner:
         own = (folder / "authority.pem").read_text()
         (folder / "authorities.pem").write_text(known + own)
         (folder / "hosts").write_text(
-            f"{Path('/etc/hosts').read_text()}\n{server.address} {domain}\n"
+            f"{Path('/etc/hosts').read_text()}\n{self.front.address} {domain}\n"
         )
-        inventory = {
-            "workers": {
-                "hosts": {server.name: {"ansible_host": server.address}},
-                "vars": {
-                    "ansible_ssh_common_args": f"-F {server.site.ssh_config}",
-                    **certificate,
-                },
-            }
-        }
-        (folder / "inventory.yml").write_text(yaml.safe_dump(inventory))
+        self.write_inventory()
         self.git("init", "--quiet")
         self.commit("The first")
 
     @property
     def url(self) -> str:
         return f"https://{self.domain}"
+
+    @property
+    def front(self) -> Server:
+        """The server to which the site's name leads."""
+        return self.server
+
+    def inventory(self) -> dict[str, object]:
+        """The servers, as example.yml shows."""
+        return {"workers": self.group(self.server, **self.certificate)}
+
+    def group(self, *servers: Server, **variables: object) -> dict[str, object]:
+        """These servers, and how to reach them."""
+        reached = {"ansible_ssh_common_args": f"-F {self.server.site.ssh_config}"}
+        hosts = {server.name: {"ansible_host": server.address} for server in servers}
+        return {"hosts": hosts, "vars": reached | variables}
+
+    def write_inventory(self) -> None:
+        (self.folder / "inventory.yml").write_text(yaml.safe_dump(self.inventory()))
 
     @property
     def settings(self) -> Path:
@@ -174,7 +185,7 @@ class Owner:
             request.extensions["sni_hostname"] = self.domain
 
         return httpx.Client(
-            base_url=f"https://{self.server.address}",
+            base_url=f"https://{self.front.address}",
             verify=self.tls,
             trust_env=False,
             timeout=20,
@@ -204,38 +215,49 @@ class Owner:
             assert answer.status_code == 303, answer.text
             yield client
 
+    def load(self, kind: Callable[..., Any] = Load) -> Any:
+        """Pages, forms and sessions asked for on and on, within a `with`."""
+        with self.sign_in() as client:
+            name = f"__Host-{self.project.session_cookie}"
+            session = f"{name}={client.cookies[name]}"
+        return kind(
+            self.url,
+            usual_requests(session),
+            connections=CONNECTIONS,
+            rate=RATE,
+            address=self.front.address,
+            tls=self.tls,
+        )
+
     @contextmanager
     def nothing_lost(self, *, reloaded: bool = False) -> Iterator[Load]:
-        """Pages, forms and sessions asked for on and on, of which every one is answered.
+        """The same, of which every one is answered.
 
         Where the balancer is reloaded meanwhile, that ends connections which are idle; what is just
         being sent over one gets no answer, and a browser sends it again.
         """
-        with self.sign_in() as client:
-            name = f"__Host-{self.project.session_cookie}"
-            session = f"{name}={client.cookies[name]}"
-        where = {"address": self.server.address, "tls": self.tls}
-        rates = {"connections": CONNECTIONS, "rate": RATE}
         if not reloaded:
-            with nothing_lost(self.url, usual_requests(session), **rates, **where) as load:
+            with self.load(nothing_lost) as load:
                 yield load
             return
-        with Load(self.url, usual_requests(session), **rates, **where) as load:
+        with self.load() as load:
             yield load
         print(f"{load.total} requests", *load.failures, sep="\n")
         assert [lost for lost in load.failures if "over a kept connection" not in lost.what] == []
         assert len(load.failures) <= CONNECTIONS
 
-    def releases(self) -> set[str]:
-        """The releases that the processes on the server name."""
+    def releases(self, server: Server | None = None) -> set[str]:
+        """The releases that the processes on a server name."""
+        server = server or self.server
         ask = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:%d/readyz').read())"
-        said = [self.server.run(f'python3 -c "{ask % port}"') for port in self.project.worker_ports]
+        said = [server.run(f'python3 -c "{ask % port}"') for port in self.project.worker_ports]
         return set(re.findall(r'"release": "([^"]+)"', "".join(said)))
 
-    def serves(self, release: str) -> bool:
+    def serves(self, release: str, server: Server | None = None) -> bool:
         """Whether this release is served by all processes, and is the one they would start."""
-        current = self.server.run(f"readlink /srv/{self.project.slug}/current")
-        return self.releases() == {release} and current == f"releases/{release}"
+        server = server or self.server
+        current = server.run(f"readlink /srv/{self.project.slug}/current")
+        return self.releases(server) == {release} and current == f"releases/{release}"
 
     def prefix(self) -> str:
         """Where Python finds itself, started as the processes are: the folder of its packages."""

@@ -13,10 +13,13 @@ from tests.environment import tools
 pytestmark = pytest.mark.servers
 
 
+@pytest.mark.parametrize("database", CHOICES["database"])
 @pytest.mark.parametrize("load_balancer", CHOICES["load_balancer"])
-def test_ansible_lint_is_content(load_balancer: str, bake: Callable[..., Path]) -> None:
+def test_ansible_lint_is_content(
+    load_balancer: str, database: str, bake: Callable[..., Path]
+) -> None:
     """At its strictest profile, that of production, it finds nothing to say."""
-    project = bake(load_balancer=load_balancer)
+    project = bake(load_balancer=load_balancer, database=database)
     # It looks at what git knows.
     subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
     programs = tools("ansible-lint")

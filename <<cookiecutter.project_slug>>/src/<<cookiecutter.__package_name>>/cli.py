@@ -94,6 +94,9 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(command=lambda _: print(f"{date.today():%Y%m%d}:{new_secret()}"))
     command = actions.add_parser("rotate", help="replace the secret in .env, a step at a time")
     command.add_argument(
+        "--file", type=Path, help="the servers' settings instead: deploy/inventory/production.env"
+    )
+    command.add_argument(
         "--drop-now", action="store_true", help="drop the old secret before its cookies expire"
     )
     command.set_defaults(command=run_secret_rotate)
@@ -148,12 +151,13 @@ def run_check(options: argparse.Namespace) -> None:
 
 
 def run_secret_rotate(options: argparse.Namespace) -> None:
-    if secret_is_in_environment():
+    if options.file is None and secret_is_in_environment():
         raise SettingsError(
             "COOKIE_SECRET is set in the environment, which wins over .env. Rotate it there: add"
             " NEW behind OLD, then put it in front, then drop OLD; restart after each step."
         )
-    print(rotate(Path(".env").resolve(), date.today(), drop_now=options.drop_now))
+    file = options.file or Path(".env")
+    print(rotate(file.resolve(), date.today(), drop_now=options.drop_now))
 
 
 def run_user_add(options: argparse.Namespace) -> None:

@@ -5,7 +5,8 @@
 2. Sign with the new one: who comes by gets a cookie with the new signature.
 3. Drop the old one, when all cookies that it signed have been renewed or have expired.
 
-After each step the processes are restarted one after another; then comes the next step.
+After each step the processes are restarted one after another, on all servers; then comes the next
+step. `make deploy` refuses a step that comes too early.
 """
 
 import os
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from .accounts import LIFETIME
 from .settings import SettingsError, new_secret, parse_cookie_secret
+
+RESTART = "Restart all processes (of servers: make deploy)"
 
 # The setting, and the note above it that step 2 leaves.
 LINE = re.compile(
@@ -48,12 +51,12 @@ def rotate(env: Path, today: date, *, drop_now: bool = False) -> str:
     if len(keys) == 1:
         version = max(int(today.strftime("%Y%m%d")), newest + 1)
         keys[version] = new_secret()
-        done = "Step 1 of 3: a new secret is accepted. Restart all processes, then do step 2."
+        done = f"Step 1 of 3: a new secret is accepted. {RESTART}, then do step 2."
     elif signing != newest:
         keys = {newest: keys.pop(newest)} | keys
         note = f"# The first secret signs since {today.isoformat()}.\n"
         done = (
-            "Step 2 of 3: the new secret signs. Restart all processes; do step 3 when every cookie"
+            f"Step 2 of 3: the new secret signs. {RESTART}; do step 3 when every cookie"
             f" has been renewed or has expired, in {LIFETIME.days} days."
         )
     else:
@@ -64,7 +67,7 @@ def rotate(env: Path, today: date, *, drop_now: bool = False) -> str:
                 " since step 2 would be signed out. To drop it all the same, add --drop-now."
             )
         keys = {newest: keys[newest]}
-        done = "Step 3 of 3: the old secret is dropped. Restart all processes; that was all."
+        done = f"Step 3 of 3: the old secret is dropped. {RESTART}; that was all."
 
     value = ",".join(f"{version}:{secret}" for version, secret in keys.items())
     replace(env, text[: line.start()] + f"{note}COOKIE_SECRET={value}" + text[line.end() :])

@@ -1,0 +1,49 @@
+"""A server with what that of the other tests has not: HAProxy, systemd, PostgreSQL."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.deploys import Owner
+from tests.servers.servers import Site
+
+pytestmark = pytest.mark.servers
+
+
+class OwnDatabase(Owner):
+    """Who has the database on the server itself."""
+
+    def inventory(self) -> dict[str, object]:
+        return super().inventory() | {"databases": self.group(self.server)}
+
+
+@pytest.fixture(scope="module")
+def deployed(site: Site) -> Iterator[Owner]:
+    """One to whose server the first release is deployed."""
+    choices = {
+        "load_balancer": "haproxy",
+        "process_manager": "systemd",
+        "database": "postgresql",
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="owner-") as folder,
+        site.server("other") as server,
+    ):
+        owner = OwnDatabase(Path(folder), server, **choices)
+        owner.must("deploy")
+        yield owner
+
+
+def test_an_upgrade_and_a_rollback_lose_nothing(deployed: Owner) -> None:
+    """While requests come in, a new release takes over, and the one before takes over again."""
+    before = deployed.release
+    with deployed.nothing_lost():
+        release = deployed.commit("The next")
+        deployed.must("deploy")
+        assert deployed.serves(release)
+        deployed.must("rollback")
+    assert deployed.serves(before)
+    # It comes in by the socket, as the user it is: there is no password to keep.
+    assert "DATABASE_URL" not in deployed.settings.read_text()
