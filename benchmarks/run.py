@@ -229,7 +229,8 @@ def behind_nginx(project: Project) -> None:
         running.callback(bare.wait)
         running.callback(bare.terminate)
         wait_for_port(port)
-        file = "/static/style.css?v=1"
+        page = httpx.get(stack.url, trust_env=False).text
+        file = re.search(r'href="(/static/style\.css[^"]*)"', page)[1]
         by_rate(
             "A static file",
             Side("bare nginx", f"http://127.0.0.1:{port}{file}", []),
