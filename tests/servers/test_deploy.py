@@ -7,7 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -141,7 +141,7 @@ def asking_for_files(owner: Owner, target: str) -> tuple[list[str], list[str]]:
         before = named_by_a_page(client)
         named = set(before)
         running = executor.submit(owner.must, target)
-        while not running.done():
+        while wait([running], timeout=0.3).not_done:
             named |= set(named_by_a_page(client))
             for address in named:
                 assert is_kept(client.get(address)), address
