@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import httpx
 import yaml
 
 from tests.environment import environment, locked_environment
+from tests.running.assets import is_kept, named_by_a_page
 from tests.running.load import Load, nothing_lost, usual_requests
 from tests.running.projects import Project, copy_environment, environment_for
 from tests.servers.authority import Authority
@@ -56,10 +58,10 @@ class Owner:
             authority.knows(domain, server)
             authority.is_asked_by(server)
             (folder / "authority.pem").write_text(authority.root)
-            self.certificate = {"certificate": "letsencrypt"}
+            self.certified = {"certificate": "letsencrypt"}
         else:
             self._make_certificate()
-            self.certificate = {
+            self.certified = {
                 "certificate": "files",
                 "certificate_file": str(folder / "certificate.pem"),
                 "certificate_key": str(folder / "key.pem"),
@@ -85,7 +87,7 @@ class Owner:
 
     def inventory(self) -> dict[str, object]:
         """The servers, as example.yml shows."""
-        return {"workers": self.group(self.server, **self.certificate)}
+        return {"workers": self.group(self.server, **self.certified)}
 
     def group(self, *servers: Server, **variables: object) -> dict[str, object]:
         """These servers, and how to reach them."""
@@ -110,6 +112,12 @@ class Owner:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", message)
         return self.release
+
+    def commit_another_style(self) -> str:
+        """Commit that pages look different; return the name its release has."""
+        with (self.project.package / "static" / "style.css").open("a") as style:
+            style.write("body { outline: 1px solid red }\n")
+        return self.commit("Another style")
 
     @property
     def release(self) -> str:
@@ -245,6 +253,22 @@ class Owner:
         print(f"{load.total} requests", *load.failures, sep="\n")
         assert [lost for lost in load.failures if "over a kept connection" not in lost.what] == []
         assert len(load.failures) <= CONNECTIONS
+
+    def ask_for_files_during(self, target: str) -> tuple[list[str], list[str]]:
+        """Run a target and ask for all files that pages name meanwhile, which browsers may keep.
+
+        Return those that a page named before, and those that one names after it.
+        """
+        with self.client() as client, ThreadPoolExecutor() as executor:
+            before = named_by_a_page(client)
+            named = set(before)
+            running = executor.submit(self.must, target)
+            while wait([running], timeout=0.3).not_done:
+                named |= set(named_by_a_page(client))
+                for address in named:
+                    assert is_kept(client.get(address)), address
+            running.result()
+            return before, named_by_a_page(client)
 
     def releases(self, server: Server | None = None) -> set[str]:
         """The releases that the processes on a server name."""

@@ -7,13 +7,12 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.running.assets import is_kept, named_by_a_page, style_of
+from tests.running.assets import style_of
 from tests.servers.deploys import Owner
 
 pytestmark = pytest.mark.servers
@@ -122,31 +121,15 @@ def test_an_upgrade_and_a_rollback_lose_nothing(deployed: Owner) -> None:
     Pages of both have their own static files all the time, which browsers may keep.
     """
     before = deployed.release
-    with (deployed.project.package / "static" / "style.css").open("a") as style:
-        style.write("body { outline: 1px solid red }\n")
-    release = deployed.commit("The next")
+    release = deployed.commit_another_style()
     with deployed.nothing_lost():
-        old, new = asking_for_files(deployed, "deploy")
+        old, new = deployed.ask_for_files_during("deploy")
     assert deployed.serves(release)
     assert style_of(old) != style_of(new)
     with deployed.nothing_lost():
-        assert asking_for_files(deployed, "rollback") == (new, old)
+        assert deployed.ask_for_files_during("rollback") == (new, old)
     assert deployed.serves(before)
     deployed.git("reset", "--quiet", "--hard", "HEAD~1")
-
-
-def asking_for_files(owner: Owner, target: str) -> tuple[list[str], list[str]]:
-    """Run a target and get all that pages name meanwhile; return what they do before and after."""
-    with owner.client() as client, ThreadPoolExecutor() as executor:
-        before = named_by_a_page(client)
-        named = set(before)
-        running = executor.submit(owner.must, target)
-        while wait([running], timeout=0.3).not_done:
-            named |= set(named_by_a_page(client))
-            for address in named:
-                assert is_kept(client.get(address)), address
-        running.result()
-        return before, named_by_a_page(client)
 
 
 @pytest.mark.parametrize("how", ["crashes", "never-ready", "migration", "crashes-later"])

@@ -48,7 +48,7 @@ class Fleet(Owner):
         proxies = [self.balancer.address]
         return {
             "workers": self.group(*self.workers, certificate="none", proxies=proxies),
-            "balancers": self.group(self.balancer, **self.certificate),
+            "balancers": self.group(self.balancer, **self.certified),
             "databases": self.group(self.database),
         }
 
