@@ -33,6 +33,7 @@ EVERYWHERE = {
     "tasks/certificate.yml",
     "tasks/inventory.yml",
     "tasks/keep.yml",
+    "tasks/letsencrypt.yml",
     "tasks/lock.yml",
     "tasks/migrate.yml",
     "tasks/outside.yml",
