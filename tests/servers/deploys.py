@@ -185,6 +185,13 @@ class Owner:
         ):
             return secure.getpeercert(binary_form=True)
 
+    def renew_certificate(self) -> None:
+        """Have the server renew it as its timer would, which must bring another one that serves."""
+        first = self.certificate()
+        self.server.run("certbot renew --force-renewal --quiet --no-random-sleep-on-renew")
+        self.server.wait_until(lambda: self.certificate() != first, "the new one is served")
+        assert self.server.run("systemctl is-enabled certbot.timer") == "enabled"
+
     def client(self, **options: object) -> httpx.Client:
         """A browser without a window that reaches the site at the server's address."""
 

@@ -1,4 +1,7 @@
-"""A server with what that of the other tests has not: HAProxy, systemd, PostgreSQL."""
+"""A server with all that those of the other tests have not.
+
+HAProxy, systemd, PostgreSQL, and a certificate from Let's Encrypt, played by its own test server.
+"""
 
 import tempfile
 from collections.abc import Iterator
@@ -7,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.running.assets import style_of
+from tests.servers.authority import Authority
 from tests.servers.deploys import Owner
 from tests.servers.servers import Site
 
@@ -30,11 +34,17 @@ def deployed(site: Site) -> Iterator[Owner]:
     }
     with (
         tempfile.TemporaryDirectory(prefix="owner-") as folder,
+        Authority(site) as authority,
         site.server("other") as server,
     ):
-        owner = OwnDatabase(Path(folder), server, **choices)
+        owner = OwnDatabase(Path(folder), server, authority=authority, **choices)
         owner.must("deploy")
         yield owner
+
+
+def test_a_renewed_certificate_is_served(deployed: Owner) -> None:
+    """It is trusted, and certbot's timer brings the next one without a deploy."""
+    deployed.renew_certificate()
 
 
 def test_an_upgrade_and_a_rollback_lose_nothing(deployed: Owner) -> None:
