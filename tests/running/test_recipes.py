@@ -19,7 +19,11 @@ STEP = re.compile(r"`((?:src|deploy|docs)/[^`]+)`[^`]*?:\n\n```\w+\n(.*?)```", r
 COMMANDS = re.compile(r":\n\n```\n(.*?)```", re.DOTALL)
 # Behind which line of a file that is there already the indented part of a block belongs. It takes
 # the place of a line that begins as it does.
-PLACES = {"routes.py": "ROUTES = [\n", "settings.py": '    log_level: Literal["DEBUG"'}
+PLACES = {
+    "routes.py": "ROUTES = [\n",
+    "settings.py": '    log_level: Literal["DEBUG"',
+    "server.py": "        for chore in chores:",
+}
 
 
 def follow(project: Project, recipes: str) -> None:
@@ -49,9 +53,6 @@ def added(file: Path, block: str) -> str:
         assert last, f"{file} imports nothing"
         text = text[: last.start()] + imports + text[last.start() :]
     if inside:
-        start = re.escape(inside.partition("(")[0])
-        if re.search(rf"^{start}\(app", text, re.MULTILINE):
-            return re.sub(rf"^{start}\(app.*\n", inside, text, count=1, flags=re.MULTILINE)
         place = PLACES[file.name]
         assert text.count(place) == 1
         at = text.index(place) + (len(place) if place.endswith("\n") else 0)

@@ -191,6 +191,8 @@ def test_a_server_that_dies_is_not_missed(fleet: Fleet) -> None:
         assert stays_signed_in(client)
 
 
+# It takes six minutes, on a quiet machine.
+@pytest.mark.soak
 def test_releases_secrets_and_servers_change_unnoticed(fleet: Fleet) -> None:
     """An upgrade, a new secret, a server that goes and comes: nothing is lost, nobody signed out.
 
