@@ -27,7 +27,8 @@ demo/password:
 test: .venv/ready ## Install what is missing and run every test
 	@tests/install-system-packages nginx haproxy chromium slowhttptest initdb systemd-analyze
 	$(BIN)/pytest -n auto -m "$(FAST)"
-	$(BIN)/pytest -m full
+	$(BIN)/pytest -n 2 --dist loadgroup -m "full and not soak"
+	$(BIN)/pytest -m "full and soak"
 	$(MAKE) test-servers
 
 test-fast: .venv/ready ## Run the tests that start no service

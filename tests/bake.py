@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import os
 import random
 import socket
 import tempfile
@@ -75,7 +76,11 @@ def files_of(project: Path) -> dict[str, bytes]:
 
 def free_first_port(process_count: int = 4) -> int:
     """A first port from which the ports of all processes, a trial and the balancer are free."""
-    for first in random.sample(range(20_000, 30_000, 100), 100):
+    # Tests that run side by side must not take the same ones: none of them listens there yet.
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    firsts = range(20_000, 30_000, 100)[worker::workers]
+    for first in random.sample(firsts, len(firsts)):
         if all(
             is_free(port)
             for port in (*range(first, first + process_count), first + 79, first + 80, first + 443)

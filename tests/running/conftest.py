@@ -25,6 +25,15 @@ CHROMIUM_FLAGS = (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, those that share a stack stay together."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            file = item.path if item.path.parent == here else item.path.parent
+            item.add_marker(pytest.mark.xdist_group(file.stem))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, None]:
     """Show the last lines of the stack's logs with a test that fails."""
