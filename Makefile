@@ -36,10 +36,10 @@ test-fast: .venv/ready ## Run the tests that start no service
 
 test-servers: .venv/ready ## Deploy to Debian servers in containers on this machine; takes root
 	@tests/install-system-packages dockerd debootstrap ssh
-	$(BIN)/pytest -m "servers and not soak"
+	$(BIN)/pytest -n 2 --dist loadfile -m servers
 
 soak: .venv/ready ## Put load and faults on what is generated; takes a quiet machine
-	@tests/install-system-packages nginx haproxy dockerd debootstrap ssh
+	@tests/install-system-packages nginx haproxy
 	SOAK=1 $(BIN)/pytest -m soak -rP
 
 bench: .venv/ready ## Compare what is generated with what it is built on; prints tables

@@ -76,10 +76,7 @@ def files_of(project: Path) -> dict[str, bytes]:
 
 def free_first_port(process_count: int = 4) -> int:
     """A first port from which the ports of all processes, a trial and the balancer are free."""
-    # Tests that run side by side must not take the same ones: none of them listens there yet.
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    firsts = range(20_000, 30_000, 100)[worker::workers]
+    firsts = beside_each_other(range(20_000, 30_000, 100))
     for first in random.sample(firsts, len(firsts)):
         if all(
             is_free(port)
@@ -87,6 +84,13 @@ def free_first_port(process_count: int = 4) -> int:
         ):
             return first
     raise RuntimeError("no run of free ports between 20000 and 30000 on 127.0.0.1")
+
+
+def beside_each_other(numbers: range) -> range:
+    """Those of these numbers that no test takes which runs side by side with this one."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return numbers[worker::workers]
 
 
 def is_free(port: int) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from tests.bake import beside_each_other
 from tests.environment import CACHE
 from tests.running.processes import wait_until
 from tests.running.projects import require
@@ -116,7 +117,8 @@ class Site:
     def _network(self, stack: contextlib.ExitStack) -> None:
         # The range for tests of networks. Addresses are given out here: a server keeps its own
         # when it boots again.
-        network = f"198.18.{random.randrange(256)}"  # noqa: S311
+        numbers = beside_each_other(range(256))
+        network = f"198.18.{random.choice(numbers)}"  # noqa: S311
         self._addresses = (f"{network}.{number}" for number in range(10, 250))
         self.docker("network", "create", "--internal", "--subnet", f"{network}.0/24", NETWORK)
         stack.callback(self.try_docker, "network", "rm", NETWORK)
