@@ -55,8 +55,8 @@ class Owner:
         # What `make setup` does, but for the database on this machine.
         self.project.must("make", ".venv/ready", ".env")
         if authority:
-            authority.knows(domain, server)
-            authority.is_asked_by(server)
+            authority.knows(domain, self.front)
+            authority.is_asked_by(self.front)
             (folder / "authority.pem").write_text(authority.root)
             self.certified = {"certificate": "letsencrypt"}
         else:
@@ -180,7 +180,7 @@ class Owner:
     def certificate(self) -> bytes:
         """The certificate that the site shows, which must be trusted."""
         with (
-            socket.create_connection((self.server.address, 443), timeout=20) as connection,
+            socket.create_connection((self.front.address, 443), timeout=20) as connection,
             self.tls.wrap_socket(connection, server_hostname=self.domain) as secure,
         ):
             return secure.getpeercert(binary_form=True)
@@ -188,9 +188,9 @@ class Owner:
     def renew_certificate(self) -> None:
         """Have the server renew it as its timer would, which must bring another one that serves."""
         first = self.certificate()
-        self.server.run("certbot renew --force-renewal --quiet --no-random-sleep-on-renew")
-        self.server.wait_until(lambda: self.certificate() != first, "the new one is served")
-        assert self.server.run("systemctl is-enabled certbot.timer") == "enabled"
+        self.front.run("certbot renew --force-renewal --quiet --no-random-sleep-on-renew")
+        self.front.wait_until(lambda: self.certificate() != first, "the new one is served")
+        assert self.front.run("systemctl is-enabled certbot.timer") == "enabled"
 
     def client(self, **options: object) -> httpx.Client:
         """A browser without a window that reaches the site at the server's address."""

@@ -1,5 +1,7 @@
 """Several servers behind a balancer, with PostgreSQL on one more: deployed to, broken, extended.
 
+The balancer has its certificate from Let's Encrypt; each server has nginx and supervisord.
+
 All tests share them. Each leaves all of them serving the last commit that was good.
 """
 
@@ -12,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.servers.authority import Authority
 from tests.servers.deploys import Owner
 from tests.servers.servers import Server, Site
 
@@ -33,12 +36,12 @@ LOST_POSTS = 40
 class Fleet(Owner):
     """Who has application servers, a balancer before them and a database behind them."""
 
-    def __init__(self, folder: Path, site: Site, stack: ExitStack, **answers: str) -> None:
+    def __init__(self, folder: Path, site: Site, stack: ExitStack, authority: Authority) -> None:
         self.balancer, self.database, *self.workers = (
             stack.enter_context(site.server(name))
             for name in ("balancer", "database", "web-1", "web-2")
         )
-        super().__init__(folder, self.workers[0], database="postgresql", **answers)
+        super().__init__(folder, self.workers[0], authority=authority, database="postgresql")
 
     @property
     def front(self) -> Server:
@@ -67,6 +70,12 @@ class Fleet(Owner):
     def all_serve(self, release: str) -> bool:
         return all(self.serves(release, server) for server in self.workers)
 
+    def processes(self, server: Server) -> list[str]:
+        """The ids of the service's processes on a server."""
+        found = server.run(f"pgrep --full '[-]m {self.project.package_name} '").split()
+        assert len(found) == len(self.project.worker_ports)
+        return found
+
     def states(self) -> dict[str, str]:
         """What the balancer takes each server for."""
         ask = "echo show stat | socat - /run/haproxy/admin.sock"
@@ -91,8 +100,12 @@ class Fleet(Owner):
 @pytest.fixture(scope="module")
 def fleet(site: Site) -> Iterator[Fleet]:
     """A fleet to which the first release is deployed."""
-    with tempfile.TemporaryDirectory(prefix="fleet-") as folder, ExitStack() as stack:
-        fleet = Fleet(Path(folder), site, stack, load_balancer="haproxy", process_manager="systemd")
+    with (
+        tempfile.TemporaryDirectory(prefix="fleet-") as folder,
+        Authority(site) as authority,
+        ExitStack() as stack,
+    ):
+        fleet = Fleet(Path(folder), site, stack, authority)
         fleet.must("deploy")
         yield fleet
 
@@ -115,6 +128,11 @@ def test_bare_servers_become_a_site(fleet: Fleet) -> None:
                 rf"{server.name} [\s\S]*my-service-{port}: release {fleet.release}, up \d+ s, ready"
             )
             assert re.search(status, said), said
+
+
+def test_a_renewed_certificate_is_served(fleet: Fleet) -> None:
+    """The balancer has it from Let's Encrypt, whose part its own test server plays."""
+    fleet.renew_certificate()
 
 
 def test_secrets_are_everywhere_the_same_and_nowhere_shown(fleet: Fleet) -> None:
@@ -140,10 +158,15 @@ def test_a_second_run_changes_nothing(fleet: Fleet) -> None:
     assert set(re.findall(r"changed=(\d+)", said)) == {"0"}
 
 
-def test_a_failure_on_one_server_is_taken_back_on_all(fleet: Fleet) -> None:
-    """What serves stays the same everywhere, nothing is lost; what failed where and why is told."""
+@pytest.mark.parametrize("turn", [0, 1], ids=["the gatekeeper", "the second"])
+def test_a_failure_on_one_server_is_taken_back_on_all(turn: int, fleet: Fleet) -> None:
+    """What serves stays the same everywhere, nothing is lost; what failed where and why is told.
+
+    Servers whose turn has not come keep the processes that they have.
+    """
     good = fleet.release
-    server = fleet.workers[1]
+    server, *untouched = fleet.workers[turn:]
+    processes = [fleet.processes(other) for other in untouched]
     with (fleet.project.package / "__init__.py").open("a") as source:
         source.write(CRASHES_ON % (server.name, fleet.project.worker_ports[1]))
     release = fleet.commit("Broken")
@@ -154,6 +177,7 @@ def test_a_failure_on_one_server_is_taken_back_on_all(fleet: Fleet) -> None:
     assert f"Taken back: {good} serves, as before." in said
     assert REASON in said
     assert fleet.all_serve(good)
+    assert [fleet.processes(other) for other in untouched] == processes
     fleet.wait_until_all_are_up()
     for other in (*fleet.workers, fleet.balancer, fleet.database):
         assert f"failed {release} by" in other.run("tail -n 1 /srv/my-service/deploys.log")
