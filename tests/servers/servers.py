@@ -16,7 +16,7 @@ import random
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,7 +48,7 @@ class Site:
             disk = CACHE / "servers"
             disk.mkdir(parents=True, exist_ok=True)
             data = stack.enter_context(tempfile.TemporaryDirectory(prefix="docker-", dir=disk))
-            self._daemon(stack, data)
+            self._daemon(stack, disk, data)
             self.docker("import", image(disk), IMAGE)
             self._network(stack)
             self._key()
@@ -95,23 +95,24 @@ class Site:
         """The last lines of the daemon's log."""
         return "\n".join((self.folder / "log").read_text(errors="replace").splitlines()[-10:])
 
-    def _daemon(self, stack: contextlib.ExitStack, data: str) -> None:
+    def _daemon(self, stack: contextlib.ExitStack, disk: Path, data: str) -> None:
         command = [
             # It ends with these tests, even if they are killed.
             *(require("setpriv"), "--pdeathsig", "TERM", require("dockerd")),
             *("--host", f"unix://{self.folder}/docker.sock", "--pidfile", f"{self.folder}/pid"),
             *("--data-root", data, "--exec-root", f"{self.folder}/run", "--bridge", "none"),
         ]
-        with (self.folder / "log").open("w") as log:
+        # Two that start at the same moment want to make the same chains of the firewall.
+        with turn(disk / "daemon.lock"), (self.folder / "log").open("w") as log:
             daemon = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        stack.callback(daemon.wait)
-        stack.callback(daemon.terminate)
-        wait_until(
-            lambda: daemon.poll() is not None or self.try_docker("info").returncode == 0,
-            "the Docker daemon answers",
-            seconds=60,
-            evidence=self.evidence,
-        )
+            stack.callback(daemon.wait)
+            stack.callback(daemon.terminate)
+            wait_until(
+                lambda: daemon.poll() is not None or self.try_docker("info").returncode == 0,
+                "the Docker daemon answers",
+                seconds=60,
+                evidence=self.evidence,
+            )
         assert daemon.poll() is None, f"the Docker daemon has ended:\n{self.evidence()}"
 
     def _network(self, stack: contextlib.ExitStack) -> None:
@@ -228,13 +229,20 @@ class Server:
         return f"--- {self.name}\n{said.stdout}"
 
 
+@contextlib.contextmanager
+def turn(lock: Path) -> Iterator[None]:
+    """Nobody else is within this block, in whatever process."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def image(folder: Path) -> Path:
     """The disk of a bare server, made if it is not in this folder."""
     recipe = hashlib.sha256(BUILD_IMAGE.read_bytes() + Path("/etc/os-release").read_bytes())
     made = folder / f"{recipe.hexdigest()[:16]}.tar"
     # Who comes meanwhile waits for the one who makes it.
-    with made.with_suffix(".lock").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    with turn(made.with_suffix(".lock")):
         if not made.exists():
             require("debootstrap")
             done = subprocess.run(
