@@ -36,7 +36,7 @@ test-fast: .venv/ready ## Run the tests that start no service
 
 test-servers: .venv/ready ## Deploy to Debian servers in containers on this machine; takes root
 	@tests/install-system-packages dockerd debootstrap ssh
-	$(BIN)/pytest -n 2 --dist loadfile -m servers
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m servers
 
 soak: .venv/ready ## Put load and faults on what is generated; takes a quiet machine
 	@tests/install-system-packages nginx haproxy
