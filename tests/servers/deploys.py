@@ -132,7 +132,9 @@ class Owner:
 
     @property
     def variables(self) -> dict[str, str]:
-        return environment_for(SSL_CERT_FILE=str(self.folder / "authorities.pem"))
+        authorities = str(self.folder / "authorities.pem")
+        # Readline exports the width of the terminal to what a shell starts; `ps` then cuts lines.
+        return environment_for(SSL_CERT_FILE=authorities, COLUMNS="80")
 
     def make(self, target: str) -> subprocess.CompletedProcess[str]:
         """Run one of the project's targets for the server; return what it says."""

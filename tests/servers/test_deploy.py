@@ -165,6 +165,8 @@ def test_only_one_deploys_at_a_time(deployed: Owner) -> None:
     for line in first.stdout:
         if "TASK [Prepare the server]" in line:
             break
+    else:
+        pytest.fail(f"It has not come to that: {first.wait()}")
     # It holds the lock for as long as the second takes to find that out.
     os.killpg(first.pid, signal.SIGSTOP)
     try:
