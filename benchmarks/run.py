@@ -87,6 +87,11 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started: of nginx, those that answer."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def memory(pid: int) -> float:
     """The memory of a process that it shares with nobody, in MiB."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -229,14 +234,26 @@ def behind_nginx(project: Project) -> None:
         running.callback(bare.wait)
         running.callback(bare.terminate)
         wait_for_port(port)
+        stack_nginx = int((project.folder / "var" / "nginx.pid").read_text())
         page = httpx.get(stack.url, trust_env=False).text
         file = re.search(r'href="(/static/style\.css[^"]*)"', page)[1]
-        by_rate(
-            "A static file",
-            Side("bare nginx", f"http://127.0.0.1:{port}{file}", []),
-            Side("nginx of the stack", f"{stack.url}{file}", []),
-            Side("Tornado", f"{worker}{file}", []),
-        )
+        sides = [
+            Side("bare nginx", f"http://127.0.0.1:{port}{file}", children(bare.pid)),
+            Side("nginx of the stack", f"{stack.url}{file}", children(stack_nginx)),
+            Side("Tornado", f"{worker}{file}", list(stack.worker_pids().values())),
+        ]
+        compare(*sides)
+        rows = [
+            (
+                side.name,
+                f"{statistics.median(side.costs) * 1e6:.0f}",
+                f"{statistics.median(side.rates):.0f}",
+                ratio(side.rates, sides[0].rates),
+            )
+            for side in sides
+        ]
+        header = ("", "processor time each, µs", "requests a second", "ratio")
+        table("A static file", header, rows)
 
 
 def scaling(folder: Path, one: Project) -> None:
