@@ -162,10 +162,10 @@ class Owner:
         assert done.returncode != 0, done.stdout[-6000:]
         return done.stdout
 
-    def launch(self, target: str) -> subprocess.Popen[str]:
-        """Start one of the project's targets for the server, in a session of its own."""
-        return subprocess.Popen(
-            self.command(target),
+    def deploy_until(self, stage: str) -> subprocess.Popen[str]:
+        """Start a deploy in a session of its own; return it when it comes to this task."""
+        running = subprocess.Popen(
+            self.command("deploy"),
             cwd=self.project.folder,
             env=self.variables,
             stdin=subprocess.DEVNULL,
@@ -174,6 +174,12 @@ class Owner:
             text=True,
             start_new_session=True,
         )
+        said = []
+        for line in running.stdout:
+            said.append(line)
+            if f"TASK [{stage}]" in line:
+                return running
+        raise AssertionError(f"It ended before {stage!r}: {running.wait()}\n{''.join(said)}")
 
     @property
     def tls(self) -> ssl.SSLContext:

@@ -161,12 +161,7 @@ def test_a_broken_release_is_taken_back(how: str, deployed: Owner) -> None:
 
 def test_only_one_deploys_at_a_time(deployed: Owner) -> None:
     """The second is told who deploys what since when, and touches nothing."""
-    first = deployed.launch("deploy")
-    for line in first.stdout:
-        if "TASK [Prepare the server]" in line:
-            break
-    else:
-        pytest.fail(f"It has not come to that: {first.wait()}")
+    first = deployed.deploy_until("Prepare the server")
     # It holds the lock for as long as the second takes to find that out.
     os.killpg(first.pid, signal.SIGSTOP)
     try:
@@ -191,10 +186,7 @@ def test_an_interrupted_deploy_is_completed_by_the_next(stage: str, deployed: Ow
     """Its process is killed in the middle of something: the service goes on, the next one works."""
     release = deployed.commit("The next")
     with deployed.nothing_lost():
-        first = deployed.launch("deploy")
-        for line in first.stdout:
-            if f"TASK [{stage}]" in line:
-                break
+        first = deployed.deploy_until(stage)
         os.killpg(first.pid, signal.SIGKILL)
         first.communicate()
         deployed.must("deploy")
