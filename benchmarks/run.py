@@ -74,6 +74,16 @@ class Side:
         self.halves.append(latency(said.stdout, 50))
         self.slowest.append(latency(said.stdout, 99))
 
+    @property
+    def cost(self) -> str:
+        """Processor time a request, in microseconds."""
+        return f"{statistics.median(self.costs) * 1e6:.0f}"
+
+    @property
+    def rate(self) -> str:
+        """Requests a second."""
+        return f"{statistics.median(self.rates):.0f}"
+
 
 def latency(text: str, percent: int) -> float:
     """Milliseconds in which this percentage of the requests was answered, as wrk tells it."""
@@ -123,12 +133,7 @@ def by_cost(title: str, reference: Side, *others: Side) -> None:
     """Compare processor time a request; a ratio above 1 means more requests on one core."""
     compare(reference, *others)
     rows = [
-        (
-            side.name,
-            f"{statistics.median(side.costs) * 1e6:.0f}",
-            ratio(reference.costs, side.costs),
-        )
-        for side in (reference, *others)
+        (side.name, side.cost, ratio(reference.costs, side.costs)) for side in (reference, *others)
     ]
     table(title, ("", "processor time each, µs", "requests on one core"), rows)
 
@@ -137,8 +142,7 @@ def by_rate(title: str, reference: Side, *others: Side) -> None:
     """Compare requests a second."""
     compare(reference, *others)
     rows = [
-        (side.name, f"{statistics.median(side.rates):.0f}", ratio(side.rates, reference.rates))
-        for side in (reference, *others)
+        (side.name, side.rate, ratio(side.rates, reference.rates)) for side in (reference, *others)
     ]
     table(title, ("", "requests a second", "ratio"), rows)
 
@@ -244,13 +248,7 @@ def behind_nginx(project: Project) -> None:
         ]
         compare(*sides)
         rows = [
-            (
-                side.name,
-                f"{statistics.median(side.costs) * 1e6:.0f}",
-                f"{statistics.median(side.rates):.0f}",
-                ratio(side.rates, sides[0].rates),
-            )
-            for side in sides
+            (side.name, side.cost, side.rate, ratio(side.rates, sides[0].rates)) for side in sides
         ]
         header = ("", "processor time each, µs", "requests a second", "ratio")
         table("A static file", header, rows)
