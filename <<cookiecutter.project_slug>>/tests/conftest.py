@@ -32,9 +32,9 @@ import << cookiecutter.__package_name >> as service
 from << cookiecutter.__package_name >>.accounts import Accounts, passwords
 from << cookiecutter.__package_name >>.app import make_app
 from << cookiecutter.__package_name >>.database import Database
-from << cookiecutter.__package_name >>.logs import JsonFormatter
 from << cookiecutter.__package_name >>.migrations import migrate
-from << cookiecutter.__package_name >>.server import Server
+from << cookiecutter.__package_name >>.runtime.logs import JsonFormatter
+from << cookiecutter.__package_name >>.runtime.server import Server
 from << cookiecutter.__package_name >>.settings import Settings, load_settings
 
 from .browser import PASSWORD, Browser

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tornado.httpclient import AsyncHTTPClient
 
 from << cookiecutter.__package_name >>.app import Service
-from << cookiecutter.__package_name >>.server import Server
+from << cookiecutter.__package_name >>.runtime.server import Server
 from << cookiecutter.__package_name >>.settings import Settings
 
 from .browser import Browser

@@ -7,8 +7,8 @@ import pytest
 from tornado.web import RequestHandler
 
 import << cookiecutter.__package_name >> as service
-from << cookiecutter.__package_name >>.handlers.base import Uniform
 from << cookiecutter.__package_name >>.routes import QUIET_ROUTES, ROUTES
+from << cookiecutter.__package_name >>.runtime.handlers import Uniform
 
 from .running import Site
 

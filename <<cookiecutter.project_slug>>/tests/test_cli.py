@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from << cookiecutter.__package_name >> import COMMAND, checks, cli
+from << cookiecutter.__package_name >> import COMMAND, cli
 from << cookiecutter.__package_name >>.accounts import Accounts
-from << cookiecutter.__package_name >>.checks import Finding, Severity
 from << cookiecutter.__package_name >>.database import Database
 from << cookiecutter.__package_name >>.engine import make_database
 from << cookiecutter.__package_name >>.migrations import check_migrations
+from << cookiecutter.__package_name >>.operations import checks
+from << cookiecutter.__package_name >>.operations.checks import Finding, Severity
 from << cookiecutter.__package_name >>.settings import (
     Settings,
     env_example,

@@ -303,7 +303,7 @@ def test_systemd_locks_a_process_in(bake: Bake) -> None:
 def test_systemd_hears_from_a_process_in_time(bake: Bake) -> None:
     """One beat of the event loop may be late: the watchdog waits for more than two."""
     project = bake(process_manager="systemd")
-    beat = number(package_of(project) / "notify.py", r"BEAT_SECONDS = (\d+)")
+    beat = number(package_of(project) / "runtime/notify.py", r"BEAT_SECONDS = (\d+)")
     unit = project / f"deploy/systemd/{project.name}@.service"
     assert 2 * beat < number(unit, r"WatchdogSec=(\d+)")
 
@@ -313,7 +313,7 @@ def test_time_budget_of_nginx(bake: Bake, manager: str) -> None:
     """Each time that one program waits is longer than what it waits for."""
     project = bake(process_manager=manager)
     deploy = project / "deploy"
-    server = package_of(project) / "server.py"
+    server = package_of(project) / "runtime/server.py"
     upstream_idle = number(deploy / "nginx/http.conf", r"keepalive_timeout (\d+)s")
     waits_for_idle = number(server, r"BALANCER_IDLE_SECONDS = ([\d.+ ]+)")
     stop = told(project, manager, "stop")
@@ -357,7 +357,7 @@ def test_limits_agree(bake: Bake, manager: str) -> None:
     assert files == told(project, manager, "files")
     body = number(deploy / "nginx/site.conf", r"client_max_body_size (\d+)m")
     assert body == number(
-        package_of(project) / "server.py", r"MAX_BODY_BYTES = (\d+) \* 1024 \* 1024"
+        package_of(project) / "runtime/server.py", r"MAX_BODY_BYTES = (\d+) \* 1024 \* 1024"
     )
 
 
@@ -365,7 +365,7 @@ def test_limits_agree(bake: Bake, manager: str) -> None:
 def test_security_headers_are_the_services(bake: Bake, balancer: str) -> None:
     """What the balancer answers itself has the headers of the service, value by value."""
     project = bake(load_balancer=balancer)
-    source = (package_of(project) / "handlers/base.py").read_text()
+    source = (package_of(project) / "runtime/handlers.py").read_text()
     (literal,) = re.findall(r"^SECURITY_HEADERS = (\{.*?^\})", source, re.DOTALL | re.MULTILINE)
     folder = project / "deploy" / balancer
     text = "\n".join(path.read_text() for path in sorted(folder.iterdir()))

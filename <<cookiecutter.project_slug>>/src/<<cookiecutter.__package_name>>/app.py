@@ -19,13 +19,13 @@ from tornado.web import Application, RequestHandler
 from . import COMMAND
 from .accounts import LIFETIME, Accounts
 from .database import Database
-from .handlers.base import Uniform
 from .handlers.errors import NotFound
-from .handlers.files import StaticFiles
 from .live import Live
-from .logs import RequestLog
-from .metrics import Metrics
 from .routes import QUIET_ROUTES, ROUTES
+from .runtime.handlers import Uniform
+from .runtime.logs import RequestLog
+from .runtime.metrics import Metrics
+from .runtime.static_files import StaticFiles
 from .settings import Settings
 
 # Resolved once: where `current` is switched to a new release while this process still runs, the

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from . import COMMAND, DESCRIPTION, NAME
 from .accounts import AccountError, Accounts
-from .backup import BackupError, backup, restore
 from .database import UNAVAILABLE, Database, reason
-from .listening import ServerError
-from .logs import configure_logs
-from .rotation import rotate
-from .server import serve
+from .operations.backup import BackupError, backup, restore
+from .operations.rotation import rotate
+from .runtime.listener import ServerError
+from .runtime.logs import configure_logs
+from .runtime.server import serve
 from .settings import (
     SettingsError,
     env_example,
@@ -136,7 +136,7 @@ def run_restore(options: argparse.Namespace) -> None:
 
 
 def run_check(options: argparse.Namespace) -> None:
-    from .checks import Severity, SiteError, check_local, check_site
+    from .operations.checks import Severity, SiteError, check_local, check_site
 
     try:
         findings = asyncio.run(check_site(options.url)) if options.url else check_local()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .accounts import Accounts
 from .database import UNAVAILABLE
-from .metrics import Metrics
+from .runtime.metrics import Metrics
 
 if TYPE_CHECKING:
     from .handlers.live import LiveSocket

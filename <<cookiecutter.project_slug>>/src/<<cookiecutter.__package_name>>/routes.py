@@ -4,11 +4,11 @@ from tornado.web import url
 
 from .handlers.account import Account, EndSession
 from .handlers.api import Me
-from .handlers.files import RootFile
 from .handlers.home import Home
 from .handlers.live import LiveSocket
 from .handlers.login import Login, Logout
-from .handlers.probes import Healthz, MetricsText, Readyz
+from .runtime.health import Healthz, MetricsText, Readyz
+from .runtime.static_files import RootFile
 
 ROUTES = [
     url(r"/", Home, name="home"),

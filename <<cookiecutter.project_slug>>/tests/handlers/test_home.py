@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from << cookiecutter.__package_name >>.handlers import base
+from << cookiecutter.__package_name >>.runtime import handlers as base
 
 from ..browser import Browser
 

@@ -3,7 +3,7 @@
 from tornado.web import HTTPError, authenticated
 
 from ..accounts import AccountError, TooManyAttempts
-from .base import Page
+from ..runtime.handlers import Page
 
 
 class Account(Page):

@@ -1,7 +1,7 @@
 """The JSON API."""
 
 from ..accounts import SignedIn
-from .base import Api, signed_in
+from ..runtime.handlers import Api, signed_in
 
 
 class Me(Api):

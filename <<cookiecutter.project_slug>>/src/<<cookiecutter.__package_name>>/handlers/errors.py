@@ -2,7 +2,7 @@
 
 from tornado.web import HTTPError
 
-from .base import Page, Uniform
+from ..runtime.handlers import Page, Uniform
 
 
 class NotFound(Page):

@@ -1,6 +1,6 @@
 """The home page."""
 
-from .base import Page
+from ..runtime.handlers import Page
 
 
 class Home(Page):

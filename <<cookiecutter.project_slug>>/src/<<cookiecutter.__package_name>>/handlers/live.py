@@ -8,7 +8,7 @@ from typing import Any
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from ..live import SIGNED_OUT
-from .base import Identified
+from ..runtime.handlers import Identified
 
 
 class LiveSocket(Identified, WebSocketHandler):

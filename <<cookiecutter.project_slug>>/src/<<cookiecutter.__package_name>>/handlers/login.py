@@ -3,7 +3,7 @@
 import re
 
 from ..accounts import TooManyAttempts
-from .base import Page
+from ..runtime.handlers import Page
 
 # A path on this site, in characters that no browser takes for anything else: browsers read a
 # backslash as a slash and drop tabs and newlines, so that "/\t/evil.example" leaves the site.

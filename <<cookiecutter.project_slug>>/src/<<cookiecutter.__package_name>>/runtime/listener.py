@@ -9,7 +9,7 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 
-from .settings import Settings
+from ..settings import Settings
 
 BACKLOG = 1024
 # From <asm-generic/socket.h>; Python has no name for it.

@@ -9,8 +9,8 @@ from sqlalchemy import select, text
 
 from << cookiecutter.__package_name >> import cli
 from << cookiecutter.__package_name >>.accounts.tables import User
-from << cookiecutter.__package_name >>.backup import BackupError, backup, restore
 from << cookiecutter.__package_name >>.database import Database
+from << cookiecutter.__package_name >>.operations.backup import BackupError, backup, restore
 from << cookiecutter.__package_name >>.settings import load_settings
 
 

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from << cookiecutter.__package_name >> import NAME
-from << cookiecutter.__package_name >>.handlers.base import SECURITY_HEADERS, Page
 from << cookiecutter.__package_name >>.routes import ROUTES
+from << cookiecutter.__package_name >>.runtime.handlers import SECURITY_HEADERS, Page
 
 from ..browser import SESSION_COOKIE, XSRF_COOKIE, Browser
 from ..running import Site

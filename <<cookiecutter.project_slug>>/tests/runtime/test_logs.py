@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 from sqlalchemy import text
 
-from << cookiecutter.__package_name >>.handlers.base import Page
-from << cookiecutter.__package_name >>.logs import JsonFormatter, configure_logs
+from << cookiecutter.__package_name >>.runtime.handlers import Page
+from << cookiecutter.__package_name >>.runtime.logs import JsonFormatter, configure_logs
 
-from .browser import BETTER, PASSWORD
-from .conftest import SECRET
-from .running import Process, Site
+from ..browser import BETTER, PASSWORD
+from ..conftest import SECRET
+from ..running import Process, Site
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 Start = Callable[..., Awaitable[Process]]

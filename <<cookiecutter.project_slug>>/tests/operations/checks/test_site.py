@@ -11,10 +11,10 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler
 
-from << cookiecutter.__package_name >>.checks import Finding, SiteError, check_site, site
+from << cookiecutter.__package_name >>.operations.checks import Finding, SiteError, check_site, site
 
-from ..running import Site as RunningSite
-from ..running import free_port
+from ...running import Site as RunningSite
+from ...running import free_port
 from .ids import ids_of
 
 GOOD = {

@@ -3,7 +3,7 @@
 import asyncio
 
 from ..database import UNAVAILABLE, reason
-from .base import Uniform
+from .handlers import Uniform
 
 DATABASE_SECONDS = 2
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tornado.web import HTTPError, StaticFileHandler
 
-from .base import Page
+from .handlers import Page
 
 
 class StaticFiles(StaticFileHandler, Page):  # type: ignore[misc]

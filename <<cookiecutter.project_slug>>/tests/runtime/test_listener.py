@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from << cookiecutter.__package_name >> import listening
-from << cookiecutter.__package_name >>.listening import ServerError, bind, turn_newcomers_away
+from << cookiecutter.__package_name >>.runtime import listener
+from << cookiecutter.__package_name >>.runtime.listener import ServerError, bind, turn_newcomers_away
 from << cookiecutter.__package_name >>.settings import load_settings
 
-from .running import Site, free_port
+from ..running import Site, free_port
 
 only_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="elsewhere what comes in the last moment is lost"
@@ -47,7 +47,7 @@ def test_a_port_that_cannot_be_had_is_told_with_the_way_out(
     def refuse(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(listening, "bind_sockets", refuse)
+    monkeypatch.setattr(listener, "bind_sockets", refuse)
     with pytest.raises(ServerError, match=rf"^Cannot listen on port 80 on h: {reason}"):
         bind(load_settings(host="h", port=80))
 
@@ -80,7 +80,7 @@ async def test_without_the_kernels_help_what_waits_is_served(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kernel that does not know the way is taken for what it is."""
-    monkeypatch.setattr(listening, "SO_BINDTOIFINDEX", 9999)
+    monkeypatch.setattr(listener, "SO_BINDTOIFINDEX", 9999)
     await test_what_waits_is_served_and_newcomers_are_refused(site, shared=False)
 
 

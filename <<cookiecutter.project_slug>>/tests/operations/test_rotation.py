@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from << cookiecutter.__package_name >>.accounts import LIFETIME
-from << cookiecutter.__package_name >>.rotation import rotate
+from << cookiecutter.__package_name >>.operations.rotation import rotate
 from << cookiecutter.__package_name >>.settings import (
     SettingsError,
     load_settings,
     parse_cookie_secret,
 )
 
-from .conftest import SECRET
+from ..conftest import SECRET
 
 DAY = date(2030, 1, 31)
 LATER = DAY + LIFETIME + timedelta(days=1)

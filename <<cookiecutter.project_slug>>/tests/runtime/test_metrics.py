@@ -6,12 +6,12 @@ import time
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from << cookiecutter.__package_name >> import metrics
-from << cookiecutter.__package_name >>.metrics import Metrics
+from << cookiecutter.__package_name >>.runtime import metrics
+from << cookiecutter.__package_name >>.runtime.metrics import Metrics
 
-from .browser import Browser
-from .running import Site
-from .waiting import until
+from ..browser import Browser
+from ..running import Site
+from ..waiting import until
 
 
 async def samples(browser: Browser) -> dict[tuple[str, ...], float]:

@@ -15,16 +15,16 @@ import pytest
 from tornado.httpclient import HTTPResponse
 from tornado.simple_httpclient import HTTPStreamClosedError
 
-from << cookiecutter.__package_name >> import server
 from << cookiecutter.__package_name >>.database import Database
-from << cookiecutter.__package_name >>.handlers.base import Page
-from << cookiecutter.__package_name >>.listening import ServerError
 from << cookiecutter.__package_name >>.live import SERVICE_RESTART
+from << cookiecutter.__package_name >>.runtime import server
+from << cookiecutter.__package_name >>.runtime.handlers import Page
+from << cookiecutter.__package_name >>.runtime.listener import ServerError
 from << cookiecutter.__package_name >>.settings import load_settings
 
-from .browser import PASSWORD, close_code, next_message
-from .running import Process, Site
-from .waiting import until
+from ..browser import PASSWORD, close_code, next_message
+from ..running import Process, Site
+from ..waiting import until
 
 Start = Callable[..., Awaitable[Process]]
 Drain = Callable[..., asyncio.Task[None]]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from << cookiecutter.__package_name >>.checks import local, site
+from << cookiecutter.__package_name >>.operations.checks import local, site
 
 from .ids import ids_of
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from << cookiecutter.__package_name >>.checks import Finding, Severity, check_local, local
 from << cookiecutter.__package_name >>.engine import << "make_database, path" if cookiecutter.database == "sqlite" else "make_database" >>
+from << cookiecutter.__package_name >>.operations.checks import Finding, Severity, check_local, local
 from << cookiecutter.__package_name >>.settings import Settings, load_settings
 
-from ..conftest import SECRET
+from ...conftest import SECRET
 
 TODAY = date.today()
 KEY = SECRET.removeprefix("1:")

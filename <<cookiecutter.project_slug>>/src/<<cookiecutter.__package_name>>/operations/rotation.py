@@ -14,8 +14,8 @@ import re
 from datetime import date, timedelta
 from pathlib import Path
 
-from .accounts import LIFETIME
-from .settings import SettingsError, new_secret, parse_cookie_secret
+from ..accounts import LIFETIME
+from ..settings import SettingsError, new_secret, parse_cookie_secret
 
 RESTART = "Restart all processes (of servers: make deploy)"
 

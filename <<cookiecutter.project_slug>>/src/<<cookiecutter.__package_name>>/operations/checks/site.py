@@ -77,7 +77,7 @@ async def headers(site: Site) -> AsyncIterator[Finding]:
                 yield error(
                     "H001",
                     f"{path} answers with {name}: {', '.join(values) or '(none)'}.",
-                    "It must be there once; handlers/base.py and the balancer's files set it.",
+                    "It must be there once; runtime/handlers.py and the balancer's files set it.",
                 )
         if UNSAFE_POLICY.search(answer.headers.get("Content-Security-Policy", "")):
             yield error(

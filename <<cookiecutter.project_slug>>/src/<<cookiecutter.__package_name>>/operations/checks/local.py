@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-from ..database import UNAVAILABLE, reason
+from ...database import UNAVAILABLE, reason
 #% if cookiecutter.database == "sqlite"
-from ..engine import path
+from ...engine import path
 #% else
-from ..engine import connection_limit
+from ...engine import connection_limit
 #% endif
-from ..migrations import pending_migrations
-from ..settings import Settings, SettingsError, load_settings
+from ...migrations import pending_migrations
+from ...settings import Settings, SettingsError, load_settings
 from .findings import Finding, error, warning
 
 # The process manager kills a worker that has not ended this long after SIGTERM; it stands in

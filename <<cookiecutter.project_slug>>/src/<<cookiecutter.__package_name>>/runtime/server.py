@@ -16,13 +16,13 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 from tornado.process import fork_processes
 
-from .app import Service, make_app
-from .database import Database
-from .listening import ServerError, bind, turn_newcomers_away
+from ..app import Service, make_app
+from ..database import Database
+from ..settings import Settings
+from .listener import ServerError, bind, turn_newcomers_away
 <% if cookiecutter.process_manager == "systemd" %>
 from .notify import keep_watchdog_quiet, notify
 <% endif %>
-from .settings import Settings
 
 log = logging.getLogger(__name__)
 

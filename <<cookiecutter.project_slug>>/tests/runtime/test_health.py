@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from << cookiecutter.__package_name >>.engine import make_database
-from << cookiecutter.__package_name >>.handlers import probes
 from << cookiecutter.__package_name >>.migrations import migrate
+from << cookiecutter.__package_name >>.runtime import health
 
 from ..browser import Browser
 from ..running import Site
@@ -75,7 +75,7 @@ async def test_a_database_that_does_not_answer_is_not_waited_for(
     site: Site, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The balancer gets its answer in time, though the database gives none."""
-    monkeypatch.setattr(probes, "DATABASE_SECONDS", 0)
+    monkeypatch.setattr(health, "DATABASE_SECONDS", 0)
     response = await browser.get("/readyz")
     assert response.code == 503
     assert json.loads(response.body)["status"] == "the database does not answer within 0 s"
