@@ -1,4 +1,4 @@
-"""The database: transactions, turns and times."""
+"""The database: transactions, locks and times."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta, timezone
@@ -76,13 +76,13 @@ async def test_a_database_without_tables_does_not_answer_the_ping(new_url: str) 
     await database.close()
 
 
-async def test_of_those_who_take_turns_one_is_in_at_a_time(database: Database) -> None:
-    """Whoever reads first and writes then does so alone, in whatever process."""
+async def test_one_at_a_time_holds_a_lock(database: Database) -> None:
+    """What reads first and writes then does so alone, in whatever process."""
     inside = 0
 
     async def enter() -> None:
         nonlocal inside
-        async with database.turn("test") as transaction:
+        async with database.lock("test") as transaction:
             inside += 1
             assert inside == 1
             await transaction.scalar(select(func.count()).select_from(User))

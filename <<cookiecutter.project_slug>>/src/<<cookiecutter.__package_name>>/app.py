@@ -17,7 +17,7 @@ from tornado.httputil import (
 from tornado.web import Application, RequestHandler
 
 from . import COMMAND
-from .accounts import LIFETIME, Accounts
+from .accounts import SESSION_MAX_AGE, Accounts
 from .database import Database
 from .handlers.errors import NotFound
 from .live import Live
@@ -41,7 +41,12 @@ COOKIES: dict[str, Any] = {
     "xsrf_cookie_name": f"{COMMAND}-xsrf",
 }
 # Complete, because Tornado adds an expiry of its own to what is not.
-XSRF_COOKIE = {"samesite": "Lax", "path": "/", "httponly": True, "expires_days": LIFETIME.days}
+XSRF_COOKIE = {
+    "samesite": "Lax",
+    "path": "/",
+    "httponly": True,
+    "expires_days": SESSION_MAX_AGE.days,
+}
 
 
 class Receiving(HTTPMessageDelegate):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import COMMAND, DESCRIPTION, NAME
 from .accounts import AccountError, Accounts
-from .database import UNAVAILABLE, Database, reason
+from .database import DATABASE_ERRORS, Database, reason
 from .operations.backup import BackupError, backup, restore
 from .operations.rotation import rotate
 from .runtime.listener import ServerError
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
         options.command(options)
     except (AccountError, BackupError, ServerError, SettingsError) as error:
         sys.exit(str(error))
-    except UNAVAILABLE as error:
+    except DATABASE_ERRORS as error:
         sys.exit(f"The database cannot be used: {reason(error)}\n{REMEDY}")
 
 

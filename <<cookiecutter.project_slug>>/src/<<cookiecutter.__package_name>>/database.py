@@ -10,10 +10,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
-from .engine import MOMENT, make_engine, take_turn
+from .engine import MOMENT, make_engine, take_lock
 
 # What a database that is away, full or locked raises, as opposed to a fault in the code.
-UNAVAILABLE = (InterfaceError, OperationalError, PoolTimeoutError)
+DATABASE_ERRORS = (InterfaceError, OperationalError, PoolTimeoutError)
 
 
 def reason(error: BaseException) -> str:
@@ -58,17 +58,17 @@ class Database:
         return self._new_session.begin()
 
     @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[AsyncSession]:
-        """Begin a transaction when no other one, in any process, has the turn of this name.
+    async def lock(self, name: str) -> AsyncIterator[AsyncSession]:
+        """Begin a transaction that holds the lock of this name; one at a time, in any process.
 
         For what is read first and written then, which two must not do at the same time.
         """
         async with self.transaction() as transaction:
-            await take_turn(await transaction.connection(), name)
+            await take_lock(await transaction.connection(), name)
             yield transaction
 
     async def ping(self) -> None:
-        """Return if the database answers and has its tables; otherwise raise one of UNAVAILABLE."""
+        """Return if the database answers and has its tables; else raise one of DATABASE_ERRORS."""
         async with self.engine.connect() as connection:
             await connection.execute(text("SELECT version_num FROM alembic_version"))
 

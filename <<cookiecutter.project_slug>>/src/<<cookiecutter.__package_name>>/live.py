@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .accounts import Accounts
-from .database import UNAVAILABLE
+from .database import DATABASE_ERRORS
 from .runtime.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Live:
 
     async def _drop_signed_out(self) -> None:
         sockets = self._sockets.copy()
-        with contextlib.suppress(*UNAVAILABLE):
+        with contextlib.suppress(*DATABASE_ERRORS):
             living = await self._accounts.living({s.session_id for s in sockets})
             for socket in sockets:
                 if socket.session_id not in living:

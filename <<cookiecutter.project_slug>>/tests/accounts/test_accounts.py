@@ -13,13 +13,13 @@ from sqlalchemy.exc import OperationalError
 from << cookiecutter.__package_name >>.accounts import (
     AccountError,
     Accounts,
-    SignedIn,
-    TooManyAttempts,
+    CurrentUser,
+    Throttled,
     passwords,
 )
-from << cookiecutter.__package_name >>.accounts.accounts import IDLE, LIFETIME, SEEN_EVERY
-from << cookiecutter.__package_name >>.accounts.attempts import PER_NAME
+from << cookiecutter.__package_name >>.accounts.accounts import SEEN_EVERY, SESSION_IDLE_TIMEOUT, SESSION_MAX_AGE
 from << cookiecutter.__package_name >>.accounts.tables import Attempt, Session, User
+from << cookiecutter.__package_name >>.accounts.throttle import PER_NAME
 from << cookiecutter.__package_name >>.database import Database
 
 from ..browser import BETTER, PASSWORD
@@ -28,11 +28,11 @@ WHO = {"address": "192.0.2.1", "user_agent": "Test/1"}
 SECOND = timedelta(seconds=1)
 
 
-async def signed_in(accounts: Accounts, name: str = "ada") -> tuple[str, SignedIn]:
+async def signed_in(accounts: Accounts, name: str = "ada") -> tuple[str, CurrentUser]:
     """Sign in; return the token and whose it is."""
     token = await accounts.sign_in(name, PASSWORD, **WHO)
     assert token is not None
-    user = await accounts.signed_in(token)
+    user = await accounts.current_user(token)
     assert user is not None
     return token, user
 
@@ -154,7 +154,7 @@ async def test_what_is_no_name_is_not_kept(accounts: Accounts, database: Databas
     """Names that nobody can have count together, and what was typed is not stored."""
     for n in range(PER_NAME):
         assert await accounts.sign_in(f"no name {n}" * 99, PASSWORD, **WHO) is None
-    with pytest.raises(TooManyAttempts):
+    with pytest.raises(Throttled):
         await accounts.sign_in("\u00e9", PASSWORD, **WHO)
     async with database.transaction() as transaction:
         subjects = set(await transaction.scalars(select(Attempt.subject)))
@@ -165,7 +165,7 @@ async def test_a_session_knows_where_it_comes_from(accounts: Accounts) -> None:
     """Address and browser are kept for the user to recognise it, cut to what has room."""
     token = await accounts.sign_in("ada", PASSWORD, address="a" * 99, user_agent="u" * 999)
     assert token is not None
-    user = await accounts.signed_in(token)
+    user = await accounts.current_user(token)
     assert user is not None
     (session,) = await accounts.sessions(user.user_id)
     assert session.address == "a" * 45
@@ -185,10 +185,10 @@ async def test_the_database_does_not_hold_the_token(accounts: Accounts, database
 async def test_an_unused_session_ends(accounts: Accounts, database: Database) -> None:
     """A session that was not used for a week is over, and until then it is not."""
     token, user = await signed_in(accounts)
-    await set_times(database, seen_at=datetime.now(UTC) - IDLE + 60 * SECOND)
-    assert await accounts.signed_in(token) == user
-    await set_times(database, seen_at=datetime.now(UTC) - IDLE - SECOND)
-    assert await accounts.signed_in(token) is None
+    await set_times(database, seen_at=datetime.now(UTC) - SESSION_IDLE_TIMEOUT + 60 * SECOND)
+    assert await accounts.current_user(token) == user
+    await set_times(database, seen_at=datetime.now(UTC) - SESSION_IDLE_TIMEOUT - SECOND)
+    assert await accounts.current_user(token) is None
     assert await accounts.living({user.session_id}) == set()
     assert await accounts.sessions(user.user_id) == []
 
@@ -196,10 +196,10 @@ async def test_an_unused_session_ends(accounts: Accounts, database: Database) ->
 async def test_every_session_ends_some_day(accounts: Accounts, database: Database) -> None:
     """However much it is used, a session is over after a month."""
     token, user = await signed_in(accounts)
-    await set_times(database, created_at=datetime.now(UTC) - LIFETIME + 60 * SECOND)
-    assert await accounts.signed_in(token) == user
-    await set_times(database, created_at=datetime.now(UTC) - LIFETIME - SECOND)
-    assert await accounts.signed_in(token) is None
+    await set_times(database, created_at=datetime.now(UTC) - SESSION_MAX_AGE + 60 * SECOND)
+    assert await accounts.current_user(token) == user
+    await set_times(database, created_at=datetime.now(UTC) - SESSION_MAX_AGE - SECOND)
+    assert await accounts.current_user(token) is None
     assert await accounts.living({user.session_id}) == set()
     assert await accounts.sessions(user.user_id) == []
 
@@ -210,7 +210,7 @@ async def test_using_a_session_keeps_it(accounts: Accounts, database: Database) 
 
     async def used(seen_at: datetime) -> datetime:
         await set_times(database, seen_at=seen_at)
-        await accounts.signed_in(token)
+        await accounts.current_user(token)
         (session,) = await accounts.sessions(user.user_id)
         return session.seen_at
 
@@ -222,7 +222,7 @@ async def test_using_a_session_keeps_it(accounts: Accounts, database: Database) 
 async def test_ended_sessions_are_cleaned_up(accounts: Accounts, database: Database) -> None:
     """A login sweeps away the sessions whose time is over, whoever's they are."""
     await signed_in(accounts, "ada")
-    await set_times(database, seen_at=datetime.now(UTC) - IDLE - SECOND)
+    await set_times(database, seen_at=datetime.now(UTC) - SESSION_IDLE_TIMEOUT - SECOND)
     await signed_in(accounts, "bob")
     assert await count_sessions(database) == 1
 
@@ -235,7 +235,7 @@ async def test_sessions_are_listed_the_last_used_first(
         await signed_in(accounts, name) for name in ("ada", "ada", "bob")
     ]
 
-    async def listed(user: SignedIn) -> list[int]:
+    async def listed(user: CurrentUser) -> list[int]:
         return [session.id for session in await accounts.sessions(user.user_id)]
 
     assert await listed(old) == [new.session_id, old.session_id]
@@ -253,10 +253,10 @@ async def test_a_session_is_ended_by_its_user_only(accounts: Accounts) -> None:
     token, user = await signed_in(accounts, "ada")
     _, foreign = await signed_in(accounts, "bob")
     await accounts.end_session(foreign.user_id, user.session_id)
-    assert await accounts.signed_in(token) == user
+    assert await accounts.current_user(token) == user
     for _ in range(2):
         await accounts.end_session(user.user_id, user.session_id)
-        assert await accounts.signed_in(token) is None
+        assert await accounts.current_user(token) is None
 
 
 async def test_no_session_gets_the_id_of_one_that_has_ended(accounts: Accounts) -> None:
@@ -279,7 +279,7 @@ async def test_requests_at_the_same_time_get_their_own_answers(
 
     event.listen(database.engine.sync_engine, "before_cursor_execute", count)
     tokens = [ada[0], bob[0], "nobody's"] * 50
-    answers = await asyncio.gather(*(accounts.signed_in(token) for token in tokens))
+    answers = await asyncio.gather(*(accounts.current_user(token) for token in tokens))
     assert answers == [ada[1], bob[1], None] * 50
     assert sum("FROM sessions" in query for query in looked_up) <= 2
 
@@ -287,7 +287,7 @@ async def test_requests_at_the_same_time_get_their_own_answers(
 async def test_one_who_gives_up_takes_the_answer_from_nobody(accounts: Accounts) -> None:
     """A client that went away while its question was asked does not disturb the others."""
     token, user = await signed_in(accounts)
-    impatient, patient = (asyncio.create_task(accounts.signed_in(token)) for _ in range(2))
+    impatient, patient = (asyncio.create_task(accounts.current_user(token)) for _ in range(2))
     await asyncio.sleep(0)
     impatient.cancel()
     assert await patient == user
@@ -300,12 +300,12 @@ async def test_a_question_that_fails_fails_for_all_and_the_next_is_asked_again(
     token, user = await signed_in(accounts)
     async with database.transaction() as transaction:
         await transaction.execute(text("ALTER TABLE sessions RENAME TO elsewhere"))
-    asked = (accounts.signed_in(name) for name in (token, token, "another"))
+    asked = (accounts.current_user(name) for name in (token, token, "another"))
     for answer in await asyncio.gather(*asked, return_exceptions=True):
         assert isinstance(answer, OperationalError)
     async with database.transaction() as transaction:
         await transaction.execute(text("ALTER TABLE elsewhere RENAME TO sessions"))
-    assert await accounts.signed_in(token) == user
+    assert await accounts.current_user(token) == user
 
 
 async def test_a_new_password_ends_all_sessions_of_its_user(accounts: Accounts) -> None:
@@ -313,9 +313,9 @@ async def test_a_new_password_ends_all_sessions_of_its_user(accounts: Accounts) 
     token, user = await signed_in(accounts, "ada")
     foreign_token, foreign = await signed_in(accounts, "bob")
     fresh = await accounts.change_password(user.user_id, PASSWORD, BETTER, **WHO)
-    assert await accounts.signed_in(token) is None
-    assert await accounts.signed_in(fresh) is not None
-    assert await accounts.signed_in(foreign_token) == foreign
+    assert await accounts.current_user(token) is None
+    assert await accounts.current_user(fresh) is not None
+    assert await accounts.current_user(foreign_token) == foreign
     assert await accounts.sign_in("ada", PASSWORD, **WHO) is None
     assert await accounts.sign_in("ada", BETTER, **WHO) is not None
 
@@ -330,7 +330,7 @@ async def test_a_password_is_changed_by_whoever_knows_it(accounts: Accounts) -> 
     ):
         with pytest.raises(AccountError, match=reason):
             await accounts.change_password(user.user_id, current, new, **WHO)
-    assert await accounts.signed_in(token) == user
+    assert await accounts.current_user(token) == user
     await signed_in(accounts)
 
 

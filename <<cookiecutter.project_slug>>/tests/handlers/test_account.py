@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from << cookiecutter.__package_name >>.accounts.attempts import PER_NAME
+from << cookiecutter.__package_name >>.accounts.throttle import PER_NAME
 
 from ..browser import BETTER, PASSWORD, Browser
 from ..running import Site

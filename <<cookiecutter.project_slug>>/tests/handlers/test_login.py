@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from << cookiecutter.__package_name >>.accounts.attempts import PER_NAME
+from << cookiecutter.__package_name >>.accounts.throttle import PER_NAME
 from << cookiecutter.__package_name >>.handlers.login import safe_next
 
 from ..browser import PASSWORD, SESSION_COOKIE, XSRF_COOKIE, Browser, cookies_of

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from << cookiecutter.__package_name >>.accounts import LIFETIME
+from << cookiecutter.__package_name >>.accounts import SESSION_MAX_AGE
 from << cookiecutter.__package_name >>.operations.rotation import rotate
 from << cookiecutter.__package_name >>.settings import (
     SettingsError,
@@ -16,7 +16,7 @@ from << cookiecutter.__package_name >>.settings import (
 from ..conftest import SECRET
 
 DAY = date(2030, 1, 31)
-LATER = DAY + LIFETIME + timedelta(days=1)
+LATER = DAY + SESSION_MAX_AGE + timedelta(days=1)
 
 
 @pytest.fixture

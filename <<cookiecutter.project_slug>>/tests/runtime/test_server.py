@@ -114,7 +114,7 @@ async def test_sigterm_finishes_what_was_begun(database: Database, start: Start)
     await process.answers()
     idle = await connect(process.port)
     assert "connection: close" not in await ask(*idle)
-    async with database.turn("attempts"):
+    async with database.lock("attempts"):
         login = await in_flight(process)
         process.send(signal.SIGTERM)
         await process.says("Draining")

@@ -3,7 +3,7 @@
 Nothing in here knows HTTP.
 """
 
-from .accounts import LIFETIME, AccountError, Accounts, SignedIn
-from .attempts import TooManyAttempts
+from .accounts import SESSION_MAX_AGE, AccountError, Accounts, CurrentUser
+from .throttle import Throttled
 
-__all__ = ["LIFETIME", "AccountError", "Accounts", "SignedIn", "TooManyAttempts"]
+__all__ = ["SESSION_MAX_AGE", "AccountError", "Accounts", "CurrentUser", "Throttled"]

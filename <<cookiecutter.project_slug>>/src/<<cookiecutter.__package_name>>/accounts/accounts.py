@@ -12,12 +12,12 @@ from sqlalchemy import ColumnElement, and_, delete, not_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ..database import Database
-from .attempts import Attempts
 from .passwords import Passwords
 from .tables import Session, User
+from .throttle import LoginThrottle
 
-IDLE = timedelta(days=7)
-LIFETIME = timedelta(days=30)
+SESSION_IDLE_TIMEOUT = timedelta(days=7)
+SESSION_MAX_AGE = timedelta(days=30)
 # `seen_at` is written this often at most: a page that is read must not cost a write each time.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 SEEN_EVERY = timedelta(minutes=5)
@@ -28,7 +28,7 @@ class AccountError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class SignedIn:
+class CurrentUser:
     """Who a request comes from, and by which session."""
 
     user_id: int
@@ -41,9 +41,9 @@ class Accounts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._attempts = Attempts(database)
+        self._attempts = LoginThrottle(database)
         self._passwords = Passwords()
-        self._waiting: dict[bytes, asyncio.Future[SignedIn | None]] = {}
+        self._waiting: dict[bytes, asyncio.Future[CurrentUser | None]] = {}
         self._looking: asyncio.Task[None] | None = None
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ class Accounts:
     async def sign_in(self, name: str, password: str, address: str, user_agent: str) -> str | None:
         """Return the token of a new session, or None if the name or the password is wrong.
 
-        Raises TooManyAttempts when this account or this address has failed too often of late.
+        Raises Throttled when this account or this address has failed too often of late.
         """
         name = name if NAME.fullmatch(name) else ""
         await self._attempts.begin(name, address)
@@ -92,7 +92,7 @@ class Accounts:
             transaction.add(session)
         return token
 
-    async def signed_in(self, token: str) -> SignedIn | None:
+    async def current_user(self, token: str) -> CurrentUser | None:
         """Return who the token belongs to, or None if its session has ended.
 
         Requests that arrive while the database is asked are answered together by the next
@@ -137,7 +137,7 @@ class Accounts:
         """Give the user a new password, end all sessions, return the token of a new one.
 
         Raises AccountError if the current password is wrong or the new one will not do, and
-        TooManyAttempts as `sign_in` does.
+        Throttled as `sign_in` does.
         """
         async with self._database.transaction() as transaction:
             user = (await transaction.scalars(select(User).where(User.id == user_id))).one()
@@ -172,7 +172,7 @@ class Accounts:
                 for digest, future in waiting.items():
                     future.set_result(found.get(digest))
 
-    async def _find(self, digests: Collection[bytes]) -> dict[bytes, SignedIn]:
+    async def _find(self, digests: Collection[bytes]) -> dict[bytes, CurrentUser]:
         query = (
             select(Session.token_digest, Session.seen_at, User.id, User.name, Session.id)
             .join(User, User.id == Session.user_id)
@@ -181,7 +181,7 @@ class Accounts:
         found, unseen = {}, []
         async with self._database.transaction() as transaction:
             for digest, seen_at, user_id, name, session_id in await transaction.execute(query):
-                found[digest] = SignedIn(user_id, name, session_id)
+                found[digest] = CurrentUser(user_id, name, session_id)
                 if seen_at < _now() - SEEN_EVERY:
                     unseen.append(session_id)
             if unseen:
@@ -206,7 +206,9 @@ def _new_session(user_id: int, address: str, user_agent: str) -> tuple[Session, 
 
 def _living() -> ColumnElement[bool]:
     now = _now()
-    return and_(Session.seen_at >= now - IDLE, Session.created_at >= now - LIFETIME)
+    return and_(
+        Session.seen_at >= now - SESSION_IDLE_TIMEOUT, Session.created_at >= now - SESSION_MAX_AGE
+    )
 
 
 def _digest(token: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from tornado.web import HTTPError, authenticated
 
-from ..accounts import AccountError, TooManyAttempts
+from ..accounts import AccountError, Throttled
 from ..runtime.handlers import Page
 
 
@@ -24,7 +24,7 @@ class Account(Page):
                 address=self.request.remote_ip or "",
                 user_agent=self.request.headers.get("User-Agent", ""),
             )
-        except TooManyAttempts as error:
+        except Throttled as error:
             self.come_back_later(error)
             await self._show(error=str(error))
             return

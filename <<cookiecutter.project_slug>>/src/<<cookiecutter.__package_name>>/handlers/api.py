@@ -1,6 +1,6 @@
 """The JSON API."""
 
-from ..accounts import SignedIn
+from ..accounts import CurrentUser
 from ..runtime.handlers import Api, signed_in
 
 
@@ -8,5 +8,5 @@ class Me(Api):
     """Who is signed in."""
 
     @signed_in
-    def get(self, user: SignedIn) -> None:
+    def get(self, user: CurrentUser) -> None:
         self.write({"name": user.name})

@@ -2,7 +2,7 @@
 
 import re
 
-from ..accounts import TooManyAttempts
+from ..accounts import Throttled
 from ..runtime.handlers import Page
 
 # A path on this site, in characters that no browser takes for anything else: browsers read a
@@ -33,7 +33,7 @@ class Login(Page):
                 address=self.request.remote_ip or "",
                 user_agent=self.request.headers.get("User-Agent", ""),
             )
-        except TooManyAttempts as error:
+        except Throttled as error:
             self.come_back_later(error)
             await self.render("login.html", error=str(error), name=name, next=target)
             return

@@ -14,7 +14,7 @@ import re
 from datetime import date, timedelta
 from pathlib import Path
 
-from ..accounts import LIFETIME
+from ..accounts import SESSION_MAX_AGE
 from ..settings import SettingsError, new_secret, parse_cookie_secret
 
 RESTART = "Restart all processes (of servers: make deploy)"
@@ -57,7 +57,7 @@ def rotate(env: Path, today: date, *, drop_now: bool = False) -> str:
         note = f"# The first secret signs since {today.isoformat()}.\n"
         done = (
             f"Step 2 of 3: the new secret signs. {RESTART}; do step 3 when every cookie"
-            f" has been renewed or has expired, in {LIFETIME.days} days."
+            f" has been renewed or has expired, in {SESSION_MAX_AGE.days} days."
         )
     else:
         wait = days_left(line["since"], today)
@@ -81,7 +81,7 @@ def days_left(since: str | None, today: date) -> int:
     except ValueError:
         start = today
     # The processes were restarted some time after the file was written: a day more.
-    return max(0, (start + LIFETIME + timedelta(days=1) - today).days)
+    return max(0, (start + SESSION_MAX_AGE + timedelta(days=1) - today).days)
 
 
 def replace(file: Path, text: str) -> None:

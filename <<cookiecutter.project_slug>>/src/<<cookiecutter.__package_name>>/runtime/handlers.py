@@ -15,8 +15,8 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
 from .. import DESCRIPTION, NAME
-from ..accounts import LIFETIME, SignedIn, TooManyAttempts
-from ..database import UNAVAILABLE
+from ..accounts import SESSION_MAX_AGE, CurrentUser, Throttled
+from ..database import DATABASE_ERRORS
 
 if TYPE_CHECKING:
     from ..app import Service
@@ -104,7 +104,7 @@ class Uniform(RequestHandler):
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         """Answer with an error; a database that is away is not a fault in the code: 503."""
         error = kwargs.get("exc_info", (None, None, None))[1]
-        if isinstance(error, UNAVAILABLE):
+        if isinstance(error, DATABASE_ERRORS):
             status_code = 503
         super().send_error(status_code, **kwargs)
 
@@ -142,7 +142,7 @@ class Uniform(RequestHandler):
         if isinstance(value, HTTPError) and value.status_code < 500:
             return
         fields = {"request_id": self.request_id, "path": self.request.path}
-        if isinstance(value, UNAVAILABLE):
+        if isinstance(value, DATABASE_ERRORS):
             log.error("The database cannot be used: %s", value, extra={"fields": fields})
         else:
             log.error("The request failed.", exc_info=value, extra={"fields": fields})
@@ -151,7 +151,7 @@ class Uniform(RequestHandler):
 class Identified(Uniform):
     """A handler that knows who is signed in."""
 
-    current_user: SignedIn | None
+    current_user: CurrentUser | None
 
     def prepare(self) -> Awaitable[None] | None:
         # Without a cookie there is nothing to read and nothing to wait for.
@@ -163,7 +163,7 @@ class Identified(Uniform):
 
     async def identify(self, token: str) -> None:
         """Find out whose session the token is."""
-        self.current_user = await self.application.accounts.signed_in(token)
+        self.current_user = await self.application.accounts.current_user(token)
         signed_with = self.get_signed_cookie_key_version(self.session_cookie)
         if self.current_user and signed_with != self.settings["key_version"]:
             # The secret is being replaced: the cookie must outlive the old one.
@@ -182,7 +182,7 @@ class Identified(Uniform):
         self.set_signed_cookie(
             self.session_cookie,
             token,
-            expires_days=LIFETIME.days,
+            expires_days=SESSION_MAX_AGE.days,
             path="/",
             secure=self.https,
             httponly=True,
@@ -211,7 +211,7 @@ class Page(Identified):
         # A page shows who is signed in: no cache may keep it, nor the browser after a logout.
         self.set_header("Cache-Control", "no-store")
 
-    def come_back_later(self, error: TooManyAttempts) -> None:
+    def come_back_later(self, error: Throttled) -> None:
         """Answer 429 and say when the next attempt is possible."""
         self.set_status(429)
         self.set_header("Retry-After", str(error.seconds))

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ..database import UNAVAILABLE, reason
+from ..database import DATABASE_ERRORS, reason
 from .handlers import Uniform
 
 DATABASE_SECONDS = 2
@@ -31,7 +31,7 @@ class Readyz(Uniform):
                 await self.application.database.ping()
         except TimeoutError:
             return f"the database does not answer within {DATABASE_SECONDS} s"
-        except UNAVAILABLE as error:
+        except DATABASE_ERRORS as error:
             return f"the database cannot be used: {reason(error)}"
         return "ready"
 

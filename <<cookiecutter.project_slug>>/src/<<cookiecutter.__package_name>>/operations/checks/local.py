@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-from ...database import UNAVAILABLE, reason
+from ...database import DATABASE_ERRORS, reason
 #% if cookiecutter.database == "sqlite"
 from ...engine import path
 #% else
@@ -151,7 +151,7 @@ def migrations(settings: Settings) -> Iterator[Finding]:
     """M001, M002: the database can be reached and has the newest schema."""
     try:
         missing = asyncio.run(pending_migrations(settings.database_url))
-    except UNAVAILABLE as problem:
+    except DATABASE_ERRORS as problem:
         yield error(
             "M001",
             f"The database cannot be used: {reason(problem)}",
@@ -171,7 +171,7 @@ def connections(settings: Settings) -> Iterator[Finding]:
     """L002: the server has all the connections that the processes, and a command, may open."""
     try:
         limit = asyncio.run(connection_limit(settings.database_url))
-    except UNAVAILABLE:
+    except DATABASE_ERRORS:
         # M001 tells of that.
         return
     wanted = PROCESSES * settings.database_connections

@@ -13,7 +13,7 @@ PER_NAME = 10
 PER_ADDRESS = 50
 
 
-class TooManyAttempts(Exception):  # noqa: N818 - it reads as what it is
+class Throttled(Exception):  # noqa: N818 - it reads as what it is
     """The limit is reached; `seconds` tells when the next attempt is possible."""
 
     def __init__(self, seconds: int) -> None:
@@ -21,20 +21,20 @@ class TooManyAttempts(Exception):  # noqa: N818 - it reads as what it is
         self.seconds = seconds
 
 
-class Attempts:
+class LoginThrottle:
     """The attempts of the last quarter of an hour."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def begin(self, name: str, address: str) -> None:
-        """Note an attempt on this account from this address. Raises TooManyAttempts.
+        """Note an attempt on this account from this address. Raises Throttled.
 
         It counts as failed from the start, so that many at the same time cannot slip through.
         """
         limits = {_by_name(name): PER_NAME, _by_address(address): PER_ADDRESS}
         now = datetime.now(UTC)
-        async with self._database.turn("attempts") as transaction:
+        async with self._database.lock("attempts") as transaction:
             await transaction.execute(delete(Attempt).where(Attempt.at <= now - WINDOW))
             counts = await transaction.execute(
                 select(Attempt.subject, func.count(), func.min(Attempt.at))
@@ -43,7 +43,7 @@ class Attempts:
             )
             for subject, count, oldest in counts:
                 if count >= limits[subject]:
-                    raise TooManyAttempts(max(1, round((oldest + WINDOW - now).total_seconds())))
+                    raise Throttled(max(1, round((oldest + WINDOW - now).total_seconds())))
             transaction.add_all(Attempt(subject=subject, at=now) for subject in limits)
 
     async def succeeded(self, name: str, address: str) -> None:
@@ -51,7 +51,7 @@ class Attempts:
         newest = (
             select(func.max(Attempt.id)).where(Attempt.subject == _by_address(address))
         ).scalar_subquery()
-        async with self._database.turn("attempts") as transaction:
+        async with self._database.lock("attempts") as transaction:
             await transaction.execute(delete(Attempt).where(Attempt.subject == _by_name(name)))
             await transaction.execute(delete(Attempt).where(Attempt.id == newest))
 
