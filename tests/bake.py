@@ -8,8 +8,10 @@ import random
 import socket
 import tempfile
 from pathlib import Path
+from types import CodeType
 from unittest import mock
 
+import jinja2
 from cookiecutter.main import cookiecutter
 
 TEMPLATE = Path(__file__).resolve().parent.parent
@@ -36,6 +38,18 @@ def covering() -> list[dict[str, str]]:
     return chosen
 
 
+COMPILE = jinja2.Environment.compile
+COMPILED: dict[object, CodeType] = {}
+
+
+def compile_once(self: jinja2.Environment, *arguments: object, **options: object) -> CodeType:
+    """What Jinja compiles a template to, remembered: without that it is most of a render."""
+    key = (arguments, *options.items())
+    if key not in COMPILED:
+        COMPILED[key] = COMPILE(self, *arguments, **options)
+    return COMPILED[key]
+
+
 def bake(folder: Path, *, again: bool = False, **answers: str | int) -> Path:
     """Render the template into `folder` and return the project's own folder in it.
 
@@ -48,7 +62,10 @@ def bake(folder: Path, *, again: bool = False, **answers: str | int) -> Path:
         # Nobody's own settings, and none of cookiecutter's leftovers: replays and rendered hooks.
         config = Path(scratch, "config.yaml")
         config.write_text(json.dumps({"replay_dir": scratch, "cookiecutters_dir": scratch}))
-        with mock.patch.object(tempfile, "tempdir", scratch):
+        with (
+            mock.patch.object(tempfile, "tempdir", scratch),
+            mock.patch.object(jinja2.Environment, "compile", compile_once),
+        ):
             project = cookiecutter(
                 str(TEMPLATE),
                 no_input=True,
