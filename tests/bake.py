@@ -23,11 +23,15 @@ COMBINATIONS = [
 ]
 
 
-def covering() -> list[dict[str, str]]:
-    """As few combinations as hold each pair of options of two choices, or nearly so few."""
+def covering(*, leaving_out: str = "") -> list[dict[str, str]]:
+    """As few combinations as hold each pair of options of two choices, or nearly so few.
+
+    A choice that is left out may have any option.
+    """
 
     def pairs(answers: dict[str, str]) -> set[tuple[tuple[str, str], ...]]:
-        return set(itertools.combinations(answers.items(), 2))
+        counted = [item for item in answers.items() if item[0] != leaving_out]
+        return set(itertools.combinations(counted, 2))
 
     missing = set().union(*map(pairs, COMBINATIONS))
     chosen = []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bake import COMBINATIONS, CONTEXT, QUESTIONS, TEMPLATE, bake, files_of
+from tests.bake import CONTEXT, QUESTIONS, TEMPLATE, bake, covering, files_of
 
 GOOD = [
     {"project_name": "n"},
@@ -52,7 +52,7 @@ def test_other_ports_are_above_every_process(tmp_path: Path) -> None:
     assert int(CONTEXT["__trial_port"].split("+")[1].split()[0]) >= 64
 
 
-@pytest.mark.parametrize("answers", COMBINATIONS, ids=str)
+@pytest.mark.parametrize("answers", covering(), ids=str)
 def test_the_summary_is_short_and_complete(
     answers: dict[str, str], terminal: Callable[..., object], tmp_path: Path
 ) -> None:

@@ -10,6 +10,12 @@ from tests.bake import COMBINATIONS, bake
 @pytest.fixture(
     scope="session", params=COMBINATIONS, ids=lambda answers: "-".join(answers.values())
 )
-def combination(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project of every combination of choices, in turn."""
-    return bake(tmp_path_factory.mktemp("combination"), **request.param)
+def answers(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Every combination of choices, in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def combination(answers: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project of these answers, for tests that only look."""
+    return bake(tmp_path_factory.mktemp("combination"), **answers)

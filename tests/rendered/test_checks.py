@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.bake import CHOICES, COMBINATIONS, CONTEXT, TEMPLATE, files_of
+from tests.bake import CHOICES, COMBINATIONS, CONTEXT, TEMPLATE, covering, files_of
 from tests.bake import bake as bake_into
 from tests.environment import CACHE, environment, tools
 
 NASTY = "\"'\\ \\u0041 %s ${x} {{ y }} {% z %} # < > & \N{WOMAN}"
 EXTREMES = [
-    *COMBINATIONS,
+    # One for all that differ in nothing but `ci`.
+    *(answers for answers in COMBINATIONS if answers["ci"] == CHOICES["ci"][0]),
     {"project_slug": "a"},
     {"project_slug": "s" * 32},
     {"project_slug": "-".join(["ab"] * 11)},
@@ -46,25 +47,27 @@ def test_formatter_and_linter_are_content(
     tool(sys.executable, "-m", "ruff", "check", "--no-cache", cwd=project)
 
 
-# One for all that differ in nothing but `ci`.
-WITH_DIFFERENT_PYTHON = [answers for answers in COMBINATIONS if answers["ci"] == CHOICES["ci"][0]]
-
-
-@pytest.mark.parametrize("answers", WITH_DIFFERENT_PYTHON, ids=str)
+# A line of Python depends on two choices at most, and on `ci` none.
+@pytest.mark.parametrize("answers", covering(leaving_out="ci"), ids=str)
 def test_the_type_checker_is_content(answers: dict[str, str], bake: Callable[..., Path]) -> None:
     """The project's own settings of mypy find nothing to say."""
     project = bake(**answers)
     tool(environment(project) / "mypy", "--cache-dir", CACHE / "mypy", cwd=project)
 
 
-def test_what_checks_each_change_is_nothing_to_the_type_checker(tmp_path: Path) -> None:
+def test_what_checks_each_change_is_nothing_to_python(tmp_path: Path) -> None:
     """Projects that differ in `ci` alone have the same Python and the same settings."""
 
     def python_of(ci: str) -> dict[str, bytes]:
         files = files_of(bake_into(tmp_path / ci, ci=ci))
-        return {name: files[name] for name in files if name.endswith((".py", ".toml"))}
+        return {
+            name: content
+            for name, content in files.items()
+            if name.endswith((".py", ".toml")) or content.startswith(b"#!/usr/bin/env python")
+        }
 
     one, *others = [python_of(ci) for ci in CHOICES["ci"]]
+    assert "deploy/roll" in one
     assert all(other == one for other in others)
 
 

@@ -1,7 +1,7 @@
 """Every file of a rendered project is complete and can be read by what reads it."""
 
-import ast
 import configparser
+import functools
 import json
 import re
 import shutil
@@ -25,12 +25,23 @@ ADDRESS = re.compile(r"https?://\S+")
 LEFT_OVER = re.compile(rb"<<|<%|<#|^\s*#%|cookiecutter\.__", re.MULTILINE)
 
 
+# Most files are the same for most answers: each text is read once.
+@functools.cache
+def load_yaml(text: str) -> None:
+    list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+
+
+@functools.cache
+def compile_python(source: str) -> None:
+    compile(source, "a file", "exec")
+
+
 def parse_toml(path: Path) -> None:
     tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def parse_yaml(path: Path) -> None:
-    list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+    load_yaml(path.read_text(encoding="utf-8"))
 
 
 def parse_json(path: Path) -> None:
@@ -51,8 +62,7 @@ def parse_unit(path: Path) -> None:
 
 
 def parse_python(path: Path) -> None:
-    source = path.read_text(encoding="utf-8")
-    compile(ast.parse(source), path, "exec")
+    compile_python(path.read_text(encoding="utf-8"))
 
 
 def parse_shell(path: Path) -> None:
@@ -169,19 +179,17 @@ def test_no_empty_folder_is_made(combination: Path) -> None:
     assert not [folder for folder in folders if not any(folder.iterdir())]
 
 
-@pytest.mark.parametrize("answers", COMBINATIONS, ids=str)
 def test_choices_that_were_not_made_leave_no_trace(
-    answers: dict[str, str], bake: Callable[..., Path]
+    answers: dict[str, str], combination: Path
 ) -> None:
     """No file, by its name or in its text, mentions a choice that was not made.
 
     An address may, where it is one on that service, and "none" is a word like any other. The
     process managers have a test of their own. Before several servers is always HAProxy.
     """
-    project = bake(**answers)
     texts = {
         name: name.lower() + ADDRESS.sub("", content.decode(errors="replace")).lower()
-        for name, content in files_of(project).items()
+        for name, content in files_of(combination).items()
         if not name.endswith(LOOKS_AT_ANY_SITE)
     }
     others = {name: options for name, options in choices().items() if name != "process_manager"}
@@ -191,9 +199,8 @@ def test_choices_that_were_not_made_leave_no_trace(
             assert not [name for name, text in texts.items() if other in text], other
 
 
-@pytest.mark.parametrize("answers", COMBINATIONS, ids=str)
 def test_one_process_manager_leaves_no_trace_of_the_other(
-    answers: dict[str, str], bake: Callable[..., Path]
+    answers: dict[str, str], combination: Path
 ) -> None:
     """Who chose systemd reads of supervisord only what concerns localhost; others nothing of units.
 
@@ -214,7 +221,7 @@ def test_one_process_manager_leaves_no_trace_of_the_other(
             },
         ),
     }[answers["process_manager"]]
-    files = files_of(bake(**answers))
+    files = files_of(combination)
     assert {
         name for name, content in files.items() if re.search(foreign, name.encode() + content)
     } == where

@@ -17,7 +17,11 @@ from << cookiecutter.__package_name >>.accounts import (
     Throttled,
     passwords,
 )
-from << cookiecutter.__package_name >>.accounts.accounts import SEEN_EVERY, SESSION_IDLE_TIMEOUT, SESSION_MAX_AGE
+from << cookiecutter.__package_name >>.accounts.accounts import (
+    SEEN_EVERY,
+    SESSION_IDLE_TIMEOUT,
+    SESSION_MAX_AGE,
+)
 from << cookiecutter.__package_name >>.accounts.tables import Attempt, Session, User
 from << cookiecutter.__package_name >>.accounts.throttle import PER_NAME
 from << cookiecutter.__package_name >>.database import Database
