@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.answers.test_hostile import HOSTILE
-from tests.answers.texts import texts_of
+from tests.answers.texts import machine_texts_of, texts_of
 from tests.bake import CHOICES, CONTEXT, QUESTIONS, TEMPLATE, bake, files_of
 from tests.rendered.test_files import parser_of
 
@@ -175,4 +175,6 @@ def test_any_answers_give_a_whole_project_or_none(answers: dict[str, str]) -> No
             for name in files_of(project):
                 parser_of(project / name)(project / name)
             assert texts_of(project) == {name: {answers[name]} for name in FREE}
+            for name, texts in machine_texts_of(project).items():
+                assert texts == {answers[name]}
         assert not list(Path(folder).rglob(CANARY))

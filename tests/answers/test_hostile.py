@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.answers.texts import texts_of
+from tests.answers.texts import machine_texts_of, texts_of
 from tests.bake import QUESTIONS, TEMPLATE, bake
 
 HOSTILE = [
@@ -54,6 +54,31 @@ HOSTILE = [
 ]
 
 
+# Each is allowed before the @ of an address, and is more than text to one of its readers.
+MAILBOXES = [
+    "{{7*7}}",
+    "{%raw%}",
+    "{#x#}",
+    "o'brien",
+    "$HOME",
+    "${HOME}",
+    "`id`",
+    "%s%%",
+    "_a_*b*~~c~~",
+    "a|b",
+    "!x",
+    "&amp",
+    "#x",
+    "-rf",
+    "*",
+    "a&b",
+    "first.last+tag",
+]
+# To YAML each of these is something else than its letters.
+WORDS = ["null", "true", "yes", "on", "off"]
+NUMBERS = ["1.10", "1e3", "0", "010"]
+
+
 def same_texts(project: Path, text: str) -> None:
     """Assert that everything which holds free text holds exactly this one."""
     asked = ("project_name", "description", "author_name")
@@ -76,6 +101,22 @@ def test_typed_text_arrives_exactly(
     said = terminal(TEMPLATE, "-o", tmp_path / "out", input=typed)
     assert said.returncode == 0, said.stderr
     same_texts(tmp_path / "out" / "my-service", text)
+
+
+@pytest.mark.parametrize("mailbox", MAILBOXES)
+def test_an_address_arrives_exactly(mailbox: str, bake: Callable[..., Path]) -> None:
+    """TOML, Markdown and Ansible read the address that was answered."""
+    email = f"{mailbox}@example.com"
+    assert machine_texts_of(bake(author_email=email))["author_email"] == {email}
+
+
+@pytest.mark.parametrize(
+    ("slug", "domain"), [*((word, word) for word in WORDS), *(("a", number) for number in NUMBERS)]
+)
+def test_names_arrive_exactly(slug: str, domain: str, bake: Callable[..., Path]) -> None:
+    """What looks like a number or a truth value to YAML is a name all the same."""
+    texts = machine_texts_of(bake(project_slug=slug, domain_name=domain))
+    assert (texts["project_slug"], texts["domain_name"]) == ({slug}, {domain})
 
 
 def test_only_three_files_hold_free_text(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 import ast
 import tomllib
 from pathlib import Path
+from urllib.parse import unquote
 
+import yaml
 from markdown_it import MarkdownIt
 
 from tests.bake import package_of
+from tests.rendered.test_files import AnsibleLoader
 
 
 def texts_of(project: Path) -> dict[str, set[str]]:
@@ -33,6 +36,30 @@ def texts_of(project: Path) -> dict[str, set[str]]:
         "project_name": {literals["NAME"], heading},
         "description": {about["description"], literals["DESCRIPTION"], described},
         "author_name": {author["name"], by},
+    }
+
+
+def machine_texts_of(project: Path) -> dict[str, set[str]]:
+    """The same for answers that are no free text, but more than text to one of their readers."""
+    about = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    playbook = (project / "deploy/playbook.yml").read_text(encoding="utf-8")
+    (play,) = yaml.load(playbook, AnsibleLoader)  # noqa: S506
+    links = [
+        str(child.attrs["href"]).removeprefix("mailto:")
+        for name in ("README.md", "SECURITY.md")
+        for token in MarkdownIt("commonmark").parse((project / name).read_text(encoding="utf-8"))
+        for child in token.children or []
+        if child.type == "link_open" and str(child.attrs["href"]).startswith("mailto:")
+    ]
+    assert len(links) == 2
+    return {
+        "project_slug": {about["name"], play["vars"]["service"]},
+        "domain_name": {play["vars"]["domain"]},
+        "author_email": {
+            about["authors"][0]["email"],
+            play["vars"]["email"],
+            *map(unquote, links),
+        },
     }
 
 

@@ -25,10 +25,17 @@ ADDRESS = re.compile(r"https?://\S+")
 LEFT_OVER = re.compile(rb"<<|<%|<#|^\s*#%|cookiecutter\.__", re.MULTILINE)
 
 
+class AnsibleLoader(yaml.CSafeLoader):
+    """YAML, and in it text that Ansible must not take for a template."""
+
+
+AnsibleLoader.add_constructor("!unsafe", AnsibleLoader.construct_yaml_str)
+
+
 # Most files are the same for most answers: each text is read once.
 @functools.cache
 def load_yaml(text: str) -> None:
-    list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+    list(yaml.load_all(text, AnsibleLoader))
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.servers.attacker import attack
 from tests.servers.authority import Authority
 from tests.servers.deploys import Owner
 from tests.servers.servers import Server, Site
@@ -153,8 +154,12 @@ def test_secrets_are_everywhere_the_same_and_nowhere_shown(fleet: Fleet) -> None
 
 
 def test_a_second_run_changes_nothing(fleet: Fleet) -> None:
-    """A deploy of what is deployed leaves everything as it is, on each server."""
-    said = fleet.must("deploy")
+    """A deploy of what is deployed leaves everything as it is, on each server.
+
+    So it does where the service's user has put links to root's files in the place of its own.
+    """
+    with attack(fleet.workers[0]), attack(fleet.workers[1]):
+        said = fleet.must("deploy")
     assert set(re.findall(r"changed=(\d+)", said)) == {"0"}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.running.assets import style_of
+from tests.servers.attacker import attack
 from tests.servers.authority import Authority
 from tests.servers.deploys import Owner
 from tests.servers.servers import Site
@@ -50,12 +51,14 @@ def test_a_renewed_certificate_is_served(deployed: Owner) -> None:
 def test_an_upgrade_and_a_rollback_lose_nothing(deployed: Owner) -> None:
     """While requests come in, a new release takes over, and the one before takes over again.
 
-    Pages of both have their own static files all the time, which browsers may keep.
+    Pages of both have their own static files all the time, which browsers may keep. Links to root's
+    files that the service's user has put in the place of its own lead the deploy nowhere.
     """
     before = deployed.release
     release = deployed.commit_another_style()
     with deployed.nothing_lost():
-        old, new = deployed.ask_for_files_during("deploy")
+        with attack(deployed.server):
+            old, new = deployed.ask_for_files_during("deploy")
         assert style_of(old) != style_of(new)
         assert deployed.serves(release)
         deployed.must("rollback")

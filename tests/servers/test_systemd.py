@@ -55,8 +55,8 @@ class Service:
             "apt-get update && apt-get install -qq --no-install-recommends nginx-light python3-venv"
         )
         run(f"adduser --system --group --no-create-home --home {HOME} my-service")
-        run(f"install -d {HOME}/releases")
-        run(f"install -d -o my-service -g my-service -m 0750 {HOME}/shared {HOME}/shared/var")
+        run(f"install -d {HOME}/releases {HOME}/shared")
+        run(f"install -d -o my-service -g my-service -m 0750 {HOME}/shared/var")
         release = f"{HOME}/releases/one"
         self._upload(release)
         secret = f'"COOKIE_SECRET=$({release}/.venv/bin/my-service secret new)"'
