@@ -49,6 +49,10 @@ def main() -> None:
         for name in LOCKS:
             texts = {choice: (project / name).read_text() for choice, project in projects.items()}
             (FOLDER / name).write_text(merge(texts))
+        # These do not depend on the database.
+        for name in ("requirements-deploy.txt", "requirements-template.txt"):
+            (place,) = FOLDER.glob(f"*{name}*")
+            place.write_text((next(iter(projects.values())) / name).read_text())
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The files for GitHub and GitLab ask for the same, and for what the project can do."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import run
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from tests import interpreters
-from tests.bake import CHOICES
+from tests.bake import CHOICES, TEMPLATE
 from tests.environment import tools
 
 FILES = {
@@ -91,3 +92,37 @@ def test_the_files_are_of_the_form_their_readers_want(ci: str, bake: Callable[..
         files = [project / name for project in projects]
         done = run([*command, *files], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def workflows_of(ci: str, bake: Callable[..., Path]) -> list[str]:
+    """What this service runs for a generated project, and for this repository if it is there."""
+    if ci == "gitlab":
+        return [(bake(ci=ci) / ".gitlab-ci.yml").read_text()]
+    folders = [folder / ".github/workflows" for folder in (bake(ci=ci), TEMPLATE)]
+    return [file.read_text() for folder in folders for file in folder.iterdir()]
+
+
+@pytest.mark.parametrize("ci", [ci for ci, names in FILES.items() if names])
+def test_nothing_that_runs_can_change_unseen(ci: str, bake: Callable[..., Path]) -> None:
+    """An action is a commit with its version beside it; what pip installs has a lock's hashes."""
+    for text in workflows_of(ci, bake):
+        for action in re.findall(r"uses: *(.*)", text):
+            assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
+        for install in re.findall(r"pip3? install.*", text):
+            assert "--require-hashes -r requirements" in install
+
+
+def test_no_checkout_leaves_credentials_behind(bake: Callable[..., Path]) -> None:
+    """What a change under review runs finds no token of the repository's in .git/config."""
+    for text in workflows_of("github", bake):
+        steps = [step for job in yaml.safe_load(text)["jobs"].values() for step in job["steps"]]
+        checkouts = [step for step in steps if "actions/checkout@" in step.get("uses", "")]
+        assert checkouts
+        assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_the_lock_of_the_template_job_is_there_where_the_job_is(bake: Callable[..., Path]) -> None:
+    """A project that nothing checks has no lock for what would look for a newer template."""
+    for ci in CHOICES["ci"]:
+        lock = bake(ci=ci, project_slug=ci) / "requirements-template.txt"
+        assert lock.exists() == (ci != "none")
