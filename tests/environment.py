@@ -11,21 +11,29 @@ from tests.bake import TEMPLATE
 CACHE = TEMPLATE / ".cache"
 
 
-def environment(project: Path, python: str | Path = sys.executable) -> Path:
+def environment(
+    project: Path, python: str | Path = sys.executable, *, compiled: bool = True
+) -> Path:
     """The folder of programs of an environment with the project's locked requirements.
 
     The project itself is not in it, so projects share it; treat it as read-only.
     """
-    return locked_environment(project / "requirements-dev.txt", python)
+    return locked_environment(project / "requirements-dev.txt", python, compiled=compiled)
 
 
 def tools(name: str) -> Path:
     """The folder of programs of an environment with the tools locked in requirements-NAME.txt."""
-    return locked_environment(TEMPLATE / "tests" / f"requirements-{name}.txt")
+    lock = TEMPLATE / "tests" / f"requirements-{name}.txt"
+    return locked_environment(lock, compiled=False)
 
 
-def locked_environment(lock: Path, python: str | Path = sys.executable) -> Path:
-    """The folder of programs of an environment with exactly what is locked."""
+def locked_environment(
+    lock: Path, python: str | Path = sys.executable, *, compiled: bool = True
+) -> Path:
+    """The folder of programs of an environment with exactly what is locked.
+
+    A service starts in a third of the time where Python finds its packages compiled.
+    """
     version = subprocess.run([python, "-V"], capture_output=True, check=True).stdout
     made = CACHE / "environments" / hashlib.sha256(version + lock.read_bytes()).hexdigest()[:16]
     made.parent.mkdir(parents=True, exist_ok=True)
@@ -36,6 +44,11 @@ def locked_environment(lock: Path, python: str | Path = sys.executable) -> Path:
             uv("venv", "--clear", "--python", python, made)
             uv("pip", "install", "--python", made, "--require-hashes", "-r", lock)
             (made / "ready").touch()
+        if compiled and not (made / "compiled").exists():
+            everything = ("-m", "compileall", "-q", "-j", "0", made / "lib")
+            # Some packages hold templates of Python, which nobody can compile.
+            subprocess.run([made / "bin" / "python", *everything], capture_output=True, check=False)
+            (made / "compiled").touch()
     return made / "bin"
 
 

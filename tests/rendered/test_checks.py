@@ -52,7 +52,7 @@ def test_formatter_and_linter_are_content(
 def test_the_type_checker_is_content(answers: dict[str, str], bake: Callable[..., Path]) -> None:
     """The project's own settings of mypy find nothing to say."""
     project = bake(**answers)
-    tool(environment(project) / "mypy", "--cache-dir", CACHE / "mypy", cwd=project)
+    tool(environment(project, compiled=False) / "mypy", "--cache-dir", CACHE / "mypy", cwd=project)
 
 
 def test_what_checks_each_change_is_nothing_to_python(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_no_service_can_take_a_name_that_is_in_use(
         for node in ast.parse(hook).body
         if isinstance(node, ast.Assign) and node.targets[0].id == "TAKEN"
     ]
-    programs = environment(project)
+    programs = environment(project, compiled=False)
     lists_modules = "import importlib.metadata as m; print(*m.packages_distributions())"
     listed = subprocess.run(
         [programs / "python", "-c", lists_modules], capture_output=True, text=True, check=True

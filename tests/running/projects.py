@@ -27,8 +27,10 @@ NASTY = {
     "process_manager": "systemd",
 }
 
-# What this run of tests has put into its environment, and what would change a service's settings.
+# What this run of tests has put into its environment, what would change a service's settings, and
+# what would have each start of it compile all that it imports.
 NOT_PASSED_ON = {
+    "PYTHONDONTWRITEBYTECODE",
     *("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "VIRTUAL_ENV"),
     *("COOKIE_SECRET", "DATABASE_URL", "DEBUG", "HOST", "LOG_LEVEL", "PORT", "RELEASE"),
 }
@@ -161,7 +163,7 @@ def copy_environment(source: Path, target: Path) -> None:
         source,
         target,
         symlinks=True,
-        ignore=shutil.ignore_patterns("ready"),
+        ignore=shutil.ignore_patterns("ready", "compiled"),
         copy_function=link_or_copy,
     )
     for program in (target / "bin").iterdir():
