@@ -10,8 +10,7 @@ FAST = not full and not servers
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/ready ## Make a service with the default answers and run it: http://localhost:8080
-	@tests/install-system-packages nginx
+demo: packages-demo .venv/ready ## Make a service with the default answers and run it: http://localhost:8080
 	$(BIN)/cookiecutter . --default-config --no-input --overwrite-if-exists --output-dir demo > /dev/null
 	$(MAKE) -C demo/my-service setup
 	@$(MAKE) --no-print-directory demo/password
@@ -24,8 +23,7 @@ demo/password:
 	@cd demo/my-service && .venv/bin/my-service user add demo --password-stdin < ../password.new
 	@mv $@.new $@
 
-test: .venv/ready ## Install what is missing and run every test
-	@tests/install-system-packages nginx haproxy chromium slowhttptest initdb systemd-analyze
+test: packages-test .venv/ready ## Install what is missing and run every test
 	$(BIN)/pytest -n auto -m "$(FAST)"
 	$(BIN)/pytest -n 2 --dist loadgroup -m "full and not soak"
 	$(BIN)/pytest -m "full and soak"
@@ -34,17 +32,24 @@ test: .venv/ready ## Install what is missing and run every test
 test-fast: .venv/ready ## Run the tests that start no service
 	$(BIN)/pytest -n auto -m "$(FAST)"
 
-test-servers: .venv/ready ## Deploy to Debian servers in containers on this machine; takes root
-	@tests/install-system-packages dockerd debootstrap ssh
+test-servers: packages-servers .venv/ready ## Deploy to Debian servers in containers on this machine; takes root
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m servers
 
-soak: .venv/ready ## Put load and faults on what is generated; takes a quiet machine
-	@tests/install-system-packages nginx haproxy
+soak: packages-soak .venv/ready ## Put load and faults on what is generated; takes a quiet machine
 	SOAK=1 $(BIN)/pytest -m soak -rP
 
-bench: .venv/ready ## Compare what is generated with what it is built on; prints tables
-	@tests/install-system-packages nginx wrk
+bench: packages-bench .venv/ready ## Compare what is generated with what it is built on; prints tables
 	@PYTHONPATH=. $(BIN)/python benchmarks/run.py
+
+# They come before all else: sudo may ask for a password, and nothing long has begun by then.
+servers = dockerd debootstrap ssh
+packages-demo: needed = nginx
+packages-test: needed = nginx haproxy chromium libatomic.so.1 slowhttptest initdb systemd-analyze $(servers)
+packages-servers: needed = $(servers)
+packages-soak: needed = nginx haproxy
+packages-bench: needed = nginx wrk
+packages-%:
+	@bash tests/install-system-packages $(needed)
 
 lint: .venv/ready ## Check formatting and style; change nothing
 	$(BIN)/ruff format --check

@@ -5,8 +5,10 @@ import json
 import os
 import secrets
 import shlex
+import stat
 import sys
 from datetime import date
+from pathlib import Path
 
 # tojson writes plain ASCII without quotes of its own, so an answer stays data whatever it holds.
 ANSWERS = json.loads(r'''<< cookiecutter | tojson >>''')  # fmt: skip
@@ -23,6 +25,13 @@ def make_secret():
         env.write("# Secrets and settings of this machine; .env.example lists them all.\n")
         env.write(f"COOKIE_SECRET={date.today():%Y%m%d}:{secrets.token_urlsafe(48)}\n")
     return "put a fresh secret into its .env"
+
+
+def make_programs_runnable():
+    """A template that comes as a zip file has lost which of its files can be run."""
+    for path in Path("deploy").rglob("*"):
+        if path.is_file() and path.read_bytes().startswith(b"#!"):
+            path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
 
 
 def remove_empty_folders():
@@ -59,6 +68,7 @@ The same again, without questions:
 
 
 remove_empty_folders()
+make_programs_runnable()
 secret = make_secret()
 # A terminal that cannot show a name must not undo the project: cookiecutter deletes it on an error.
 sys.stdout.reconfigure(errors="backslashreplace")

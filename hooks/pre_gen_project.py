@@ -3,11 +3,22 @@
 import json
 import keyword
 import re
+import shlex
 import sys
 import unicodedata
 
 # tojson writes plain ASCII without quotes of its own, so an answer stays data whatever it holds.
-ANSWERS = json.loads(r'''<< cookiecutter | tojson >>''')  # fmt: skip
+try:
+    ANSWERS = json.loads(r'''<< cookiecutter | tojson >>''')  # fmt: skip
+except ValueError:
+    # Older versions do not know the template's delimiters here.
+    sys.exit(
+        "This template needs cookiecutter 2.6 or later. Install it: "
+        "pip install --upgrade 'cookiecutter>=2.6'"
+    )
+
+# In the place of a refused answer. It is refused itself, so that nobody gets it by accident.
+TO_FILL_IN = "?"
 
 PORTS = range(1024, 65536)
 MOST_PROCESSES = 64
@@ -79,7 +90,7 @@ TEMPLATE_MARKS = re.compile(r"<[%#<]|^\s*#%")
 
 def text(longest):
     def check(answer):
-        if not answer.strip():
+        if not answer.strip(" " + TO_FILL_IN):
             return f"is empty; allowed are 1 to {longest} characters"
         if len(answer) > longest:
             return f"has {len(answer)} characters; allowed are 1 to {longest}"
@@ -182,9 +193,25 @@ def problems():
     for name, check in CHECKS:
         answer = str(ANSWERS[name])
         if problem := printable(answer) or check(answer):
-            yield f"  {name} {problem}."
+            yield name, problem
 
 
-if found := list(problems()):
-    print("No project was made, because of these answers:", *found, sep="\n", file=sys.stderr)
+def same_again(refused):
+    """The command that repeats all answers, with the refused ones last, to be filled in."""
+    call = ["cookiecutter", "--no-input"]
+    if ANSWERS.get("_checkout"):
+        call += ["--checkout", ANSWERS["_checkout"]]
+    call += [ANSWERS["_template"]]
+    accepted = [name for name in ANSWERS if not name.startswith("_") and name not in refused]
+    call += [f"{name}={ANSWERS[name]}" for name in accepted]
+    call += [f"{name}={TO_FILL_IN}" for name in refused]
+    return shlex.join(call)
+
+
+if found := dict(problems()):
+    print("No project was made, because of these answers:", file=sys.stderr)
+    for name, problem in found.items():
+        print(f"  {name} {problem}.", file=sys.stderr)
+    print("The same again; replace each question mark:", file=sys.stderr)
+    print(f"  {same_again(found)}", file=sys.stderr)
     sys.exit(1)

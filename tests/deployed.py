@@ -16,6 +16,10 @@ def on_this_machine(project: Path, path: str, folder: Path, *, port: int | None 
     written = project / path
     text = written.read_text()
     user = pwd.getpwuid(os.getuid()).pw_name
+    temporary_folders = "http {\n" + "".join(
+        f"    {what}_temp_path {folder}/{what};\n"
+        for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     for there, here in (
         (f"/srv/{project.name}/current", str(project)),
         (f"/srv/{project.name}/proxies.conf", f"{folder}/proxies.conf"),
@@ -25,6 +29,8 @@ def on_this_machine(project: Path, path: str, folder: Path, *, port: int | None 
         ("user www-data;\n", "user root;\n" if user == "root" else ""),
         (f"user={project.name}\n", f"user={user}\n"),
         (f"User={project.name}\n", f"User={user}\n"),
+        # As an ordinary user nginx may not make its own.
+        ("http {\n", temporary_folders),
         # Binding these takes root.
         (":80", f":{port}"),
         ("listen 80", f"listen {port}"),

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -138,11 +139,13 @@ def test_a_bad_answer_is_refused(
     """A bad answer stops the generation; the message names it, the fault and what is allowed."""
     slug = {} if name == "project_slug" else {"project_slug": "my-service"}
     said = refusal(**{name: answer}, **slug)
-    lines = [line for line in said.splitlines() if line.startswith("  ")]
+    *lines, again = [line for line in said.splitlines() if line.startswith("  ")]
     assert len(lines) == 1
     assert lines[0].startswith(f"  {name} ")
     assert says in lines[0]
     assert lines[0].isprintable()
+    assert again.isprintable()
+    assert again.endswith(f" '{name}=?'")
 
 
 def test_all_bad_answers_are_named_at_once(refusal: Callable[..., str]) -> None:
@@ -158,7 +161,28 @@ def test_all_bad_answers_are_named_at_once(refusal: Callable[..., str]) -> None:
         process_count="0",
     )
     named = re.findall(r"^  (\w+) ", said, flags=re.MULTILINE)
-    assert named == [name for name in QUESTIONS if name not in CHOICES]
+    assert named == [*(name for name in QUESTIONS if name not in CHOICES), "cookiecutter"]
+
+
+def test_a_refusal_keeps_what_was_typed(
+    terminal: Callable[..., object], tmp_path: Path, refusal: Callable[..., str]
+) -> None:
+    """Its last line repeats all other answers; with the refused ones filled in it makes them."""
+    kept = {"project_name": "It's $HOME", "description": '50% "off" & more', "ci": "none"}
+    said = refusal(**kept, project_slug="mine", author_email="nobody", domain_name="no domain")
+    again = shlex.split(said.splitlines()[-1])
+    assert again[:3] == ["cookiecutter", "--no-input", str(TEMPLATE)]
+    assert again[-2:] == ["author_email=?", "domain_name=?"]
+    assert {f"{name}={answer}" for name, answer in kept.items()} <= set(again)
+
+    unfilled = terminal(*again[1:], "-o", tmp_path)
+    assert re.findall(r"^  (\w+) is", unfilled.stderr, re.MULTILINE) == [
+        "author_email",
+        "domain_name",
+    ]
+    filled = [*again[1:-2], "author_email=me@example.com", "domain_name=example.org"]
+    assert terminal(*filled, "-o", tmp_path).returncode == 0
+    assert (tmp_path / "mine" / "Makefile").exists()
 
 
 def test_a_name_that_gives_no_slug_is_refused(
@@ -168,12 +192,13 @@ def test_a_name_that_gives_no_slug_is_refused(
     out = tmp_path / "out"
     said = terminal(TEMPLATE, "--no-input", "project_name=👩‍💻", "-o", out)
     assert said.returncode == 1
-    assert "project_slug is ''; allowed are" in said.stderr
+    assert "project_slug is '?'; allowed are" in said.stderr
     assert not list(tmp_path.glob("out/*"))
 
     (out / "mine").mkdir(parents=True)
-    said = terminal(TEMPLATE, "--no-input", "project_name=👩‍💻", "-f", "-o", out)
+    said = terminal(TEMPLATE, "--no-input", "project_name=👩‍💻", "-o", out)
     assert said.returncode == 1
+    assert "project_slug is '?'; allowed are" in said.stderr
     assert [path.name for path in out.iterdir()] == ["mine"]
 
 

@@ -246,7 +246,7 @@ def image(folder: Path) -> Path:
         if not made.exists():
             require("debootstrap")
             done = subprocess.run(
-                [BUILD_IMAGE, made],
+                ["bash", BUILD_IMAGE, made],
                 env=os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
