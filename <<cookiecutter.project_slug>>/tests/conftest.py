@@ -29,7 +29,7 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.testing import bind_unused_port
 
 import << cookiecutter.__package_name >> as service
-from << cookiecutter.__package_name >>.accounts import Accounts, passwords
+from << cookiecutter.__package_name >>.accounts import Accounts, Client, passwords
 from << cookiecutter.__package_name >>.app import make_app
 from << cookiecutter.__package_name >>.database import Database
 from << cookiecutter.__package_name >>.migrations import migrate
@@ -84,7 +84,7 @@ def migrated(databases: Databases) -> str:
         database = Database(url)
         accounts = Accounts(database)
         for name in ("ada", "bob"):
-            await accounts.add_user(name, PASSWORD)
+            await accounts.add_user(name, PASSWORD, Client("test"))
         accounts.close()
         await database.close()
 

@@ -1,6 +1,7 @@
 """The command line."""
 
 import asyncio
+import getpass
 import io
 import json
 import subprocess
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from << cookiecutter.__package_name >> import COMMAND, cli
-from << cookiecutter.__package_name >>.accounts import Accounts
+from << cookiecutter.__package_name >>.accounts import Accounts, Client, Throttled
+from << cookiecutter.__package_name >>.accounts.throttle import PER_NAME
 from << cookiecutter.__package_name >>.database import Database
 from << cookiecutter.__package_name >>.engine import make_database
 from << cookiecutter.__package_name >>.migrations import check_migrations
@@ -39,9 +41,14 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, dict[str, ob
 
 
 @pytest.fixture
-def type_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def type_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | bytes], None]:
     """type_in("..."): what stands on the standard input of the next command."""
-    return lambda text: monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+    def type_in(typed: str | bytes) -> None:
+        typed = typed.encode() if isinstance(typed, str) else typed
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(typed)))
+
+    return type_in
 
 
 def can_sign_in(name: str, password: str) -> bool:
@@ -49,7 +56,7 @@ def can_sign_in(name: str, password: str) -> bool:
         database = Database(load_settings().database_url)
         accounts = Accounts(database)
         try:
-            return await accounts.sign_in(name, password, address="", user_agent="")
+            return await accounts.sign_in(name, password, Client("192.0.2.1", "Test/1"))
         finally:
             accounts.close()
             await database.close()
@@ -101,7 +108,7 @@ def test_a_process_that_serves_loads_nothing_for_other_commands() -> None:
 def test_wrong_settings_are_told_instead_of_a_traceback(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
-    type_in: Callable[[str], None],
+    type_in: Callable[[str | bytes], None],
     arguments: list[str],
 ) -> None:
     """A command that needs the settings ends with all that is wrong, before it does anything."""
@@ -149,7 +156,10 @@ def test_migrate_makes_the_database(
 
 
 def test_an_account_is_made_with_a_password_from_standard_input(
-    folder: Path, cheap: None, type_in: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    cheap: None,
+    type_in: Callable[[str | bytes], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """`user add` makes an account, and never shows the password."""
     type_in(f"{BETTER}\nanother line\n")
@@ -175,7 +185,7 @@ def test_an_account_is_made_with_a_password_typed_twice(
     ("name", "password", "reason"),
     [
         ("Eve!", PASSWORD, "A name has 1 to 64 characters"),
-        ("eve", "short", "A password has 12 to 1024 characters"),
+        ("eve", "short", "A password has 12 to 128 characters"),
         ("eve", "passwordpassword", "Take several words"),
         ("ada", PASSWORD, "There is an account named ada already"),
     ],
@@ -183,7 +193,7 @@ def test_an_account_is_made_with_a_password_typed_twice(
 def test_an_account_against_the_rules_is_refused(
     folder: Path,
     cheap: None,
-    type_in: Callable[[str], None],
+    type_in: Callable[[str | bytes], None],
     name: str,
     password: str,
     reason: str,
@@ -194,12 +204,103 @@ def test_an_account_against_the_rules_is_refused(
         cli.run(["user", "add", name, "--password-stdin"])
 
 
+@pytest.mark.parametrize(
+    ("typed", "reason"),
+    [
+        (f"\ufeff{BETTER}\n", "byte-order mark"),
+        (f"{BETTER}\x01\n", "control characters"),
+        (f"{BETTER}\t\n", "control characters"),
+        (BETTER.encode("utf-16"), "not UTF-8"),
+        (b"b\xfccher und zw\xf6lf katzen\n", "not UTF-8"),
+        ("", "12 to 128 characters"),
+    ],
+    ids=ascii,
+)
+def test_a_password_that_no_form_can_send_makes_no_account(
+    folder: Path,
+    cheap: None,
+    type_in: Callable[[str | bytes], None],
+    typed: str | bytes,
+    reason: str,
+) -> None:
+    """What a form cannot send is refused at once: the account could never sign in."""
+    type_in(typed)
+    with pytest.raises(SystemExit, match=reason):
+        cli.run(["user", "add", "eve", "--password-stdin"])
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"], ids=ascii)
+def test_a_line_ends_as_on_any_system(
+    folder: Path, cheap: None, type_in: Callable[[str | bytes], None], end: str
+) -> None:
+    """The end of the line belongs to no password."""
+    type_in(BETTER + end)
+    cli.run(["user", "add", "eve", "--password-stdin"])
+    assert can_sign_in("eve", BETTER)
+
+
+def test_an_operator_looks_after_an_account(
+    folder: Path,
+    cheap: None,
+    type_in: Callable[[str | bytes], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Disable, enable, reset, list, end sessions, clear attempts: each says what it has done."""
+
+    def said(*arguments: str) -> str:
+        cli.run(arguments)
+        return capsys.readouterr().out
+
+    assert can_sign_in("ada", PASSWORD)
+    assert [line.split()[0] for line in said("user", "list").splitlines()] == ["ada", "bob"]
+    assert said("user", "sessions", "ada").count("192.0.2.1") == 1
+    assert said("user", "sessions", "ada", "--end") == "Ended 1 sessions of the account ada.\n"
+    assert said("user", "sessions", "ada") == ""
+    assert "Nobody can sign in" in said("user", "disable", "ada")
+    assert not can_sign_in("ada", PASSWORD)
+    ada, bob = said("user", "list").splitlines()
+    assert "disabled" in ada
+    assert "disabled" not in bob
+    assert "can be used again" in said("user", "enable", "ada")
+    for _ in range(PER_NAME - 1):
+        assert not can_sign_in("ada", "wrong")
+    with pytest.raises(Throttled):
+        can_sign_in("ada", PASSWORD)
+    assert said("attempts", "clear", "ada") == "Forgot the failed attempts on ada.\n"
+    assert can_sign_in("ada", PASSWORD)
+    type_in(BETTER)
+    assert "has the new password" in said("user", "password", "ada", "--password-stdin")
+    assert can_sign_in("ada", BETTER)
+    assert not can_sign_in("ada", PASSWORD)
+    assert said("attempts", "clear") == "Forgot the failed attempts on all accounts.\n"
+
+
+def test_what_an_operator_does_is_logged(
+    folder: Path, cheap: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The security log goes to standard error, with the user of the machine as the address."""
+    cli.run(["user", "disable", "ada"])
+    entry = json.loads(capsys.readouterr().err)
+    assert (entry["logger"], entry["event"]) == ("security", "account_disabled")
+    assert entry["account"] == "ada"
+    assert entry["address"].startswith(f"{getpass.getuser()} on ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["user", "disable"], ["user", "sessions"], ["attempts", "clear"]], ids=str
+)
+def test_an_account_that_is_not_there_is_named(folder: Path, arguments: list[str]) -> None:
+    """An operator who mistypes a name reads it."""
+    with pytest.raises(SystemExit, match="There is no account named 'eve'"):
+        cli.run([*arguments, "eve"])
+
+
 def test_a_database_without_tables_is_told_with_the_remedy(
     folder: Path,
     new_url: str,
     cheap: None,
     monkeypatch: pytest.MonkeyPatch,
-    type_in: Callable[[str], None],
+    type_in: Callable[[str | bytes], None],
 ) -> None:
     """Whoever forgot to migrate is told to."""
     type_in(PASSWORD)

@@ -54,3 +54,16 @@ async def test_an_old_database_is_not_taken_for_a_new_one(new_url: str) -> None:
     make_database(new_url)
     with pytest.raises(CommandError):
         await migrations.check_migrations(new_url)
+
+
+async def test_the_release_before_goes_on_with_the_new_schema(new_url: str) -> None:
+    """While a release replaces another one, the old one writes what it knows."""
+    await migrations.migrate(new_url)
+    database = Database(new_url)
+    async with database.transaction() as transaction:
+        for statement in (
+            "INSERT INTO users (name, password_hash, created_at) VALUES ('eve', '', '2025-01-01')",
+            "INSERT INTO attempts (subject, at) VALUES ('name eve', '2025-01-01')",
+        ):
+            await transaction.execute(text(statement))
+    await database.close()

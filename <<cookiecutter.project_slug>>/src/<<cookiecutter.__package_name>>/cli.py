@@ -4,19 +4,22 @@ import argparse
 import asyncio
 import getpass
 import json
+import logging
+import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
 from . import COMMAND, DESCRIPTION, NAME
-from .accounts import AccountError, Accounts
+from .accounts import AccountError, Accounts, Client
+from .accounts.security_log import log as security_log
 from .database import DATABASE_ERRORS, Database, reason
 from .operations.backup import BackupError, backup, restore
 from .operations.rotation import rotate
 from .runtime.listener import ServerError
-from .runtime.logs import configure_logs
+from .runtime.logs import JsonFormatter, configure_logs
 from .runtime.server import serve
 from .settings import (
     SettingsError,
@@ -79,14 +82,36 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(command=run_restore)
 
     user = commands.add_parser("user", help="manage accounts")
-    command = user.add_subparsers(metavar="ACTION", required=True).add_parser(
-        "add", help="make an account"
-    )
+    actions = user.add_subparsers(metavar="ACTION", required=True)
+    command = actions.add_parser("list", help="list the accounts")
+    command.set_defaults(command=run_user_list)
+    for action, run_action, help_text in (
+        ("add", run_user_add, "make an account"),
+        ("password", run_user_password, "set a new password and end all sessions"),
+    ):
+        command = actions.add_parser(action, help=help_text)
+        command.add_argument("name")
+        command.add_argument(
+            "--password-stdin", action="store_true", help="read the password from standard input"
+        )
+        command.set_defaults(command=run_action)
+    command = actions.add_parser("disable", help="end all sessions and let nobody sign in")
     command.add_argument("name")
-    command.add_argument(
-        "--password-stdin", action="store_true", help="read the password from standard input"
+    command.set_defaults(command=run_user_disable)
+    command = actions.add_parser("enable", help="let the user of a disabled account sign in again")
+    command.add_argument("name")
+    command.set_defaults(command=run_user_enable)
+    command = actions.add_parser("sessions", help="list the sessions of an account")
+    command.add_argument("name")
+    command.add_argument("--end", action="store_true", help="end them all instead")
+    command.set_defaults(command=run_user_sessions)
+
+    attempts = commands.add_parser("attempts", help="manage failed attempts to sign in")
+    command = attempts.add_subparsers(metavar="ACTION", required=True).add_parser(
+        "clear", help="forget them, so that a user need not wait"
     )
-    command.set_defaults(command=run_user_add)
+    command.add_argument("name", nargs="?", help="of this account only")
+    command.set_defaults(command=run_attempts_clear)
 
     secret = commands.add_parser("secret", help="manage the cookie secret")
     actions = secret.add_subparsers(metavar="ACTION", required=True)
@@ -160,23 +185,98 @@ def run_secret_rotate(options: argparse.Namespace) -> None:
     print(rotate(file.resolve(), date.today(), drop_now=options.drop_now))
 
 
+def run_user_list(_: argparse.Namespace) -> None:
+    async def show(accounts: Accounts) -> None:
+        for user in await accounts.users.all():
+            state = f"disabled {user.disabled_at:%Y-%m-%d}" if user.disabled_at else ""
+            print(f"{user.name:<24} made {user.created_at:%Y-%m-%d}  {state}".rstrip())
+
+    with_accounts(show)
+
+
 def run_user_add(options: argparse.Namespace) -> None:
-    settings = load_settings()
-    if options.password_stdin:
-        password = sys.stdin.readline().rstrip("\n")
-    else:
+    load_settings()
+    password = new_password(options)
+    with_accounts(lambda accounts: accounts.add_user(options.name, password, operator()))
+    print(f"Made the account {options.name}.")
+
+
+def run_user_password(options: argparse.Namespace) -> None:
+    load_settings()
+    password = new_password(options)
+    with_accounts(lambda accounts: accounts.reset_password(options.name, password, operator()))
+    print(f"The account {options.name} has the new password; its sessions have ended.")
+
+
+def run_user_disable(options: argparse.Namespace) -> None:
+    with_accounts(lambda accounts: accounts.disable(options.name, operator()))
+    print(f"Nobody can sign in to the account {options.name}; its sessions have ended.")
+
+
+def run_user_enable(options: argparse.Namespace) -> None:
+    with_accounts(lambda accounts: accounts.enable(options.name, operator()))
+    print(f"The account {options.name} can be used again.")
+
+
+def run_user_sessions(options: argparse.Namespace) -> None:
+    async def show(accounts: Accounts) -> None:
+        user = await accounts.users.expect(options.name)
+        page, more = 0, True
+        while more:
+            page += 1
+            sessions, more = await accounts.sessions.page(user.id, page)
+            for session in sessions:
+                print(f"{session.seen_at:%Y-%m-%d %H:%M} {session.address} {session.user_agent!a}")
+
+    async def end(accounts: Accounts) -> None:
+        ended = await accounts.end_sessions(options.name, operator())
+        print(f"Ended {ended} sessions of the account {options.name}.")
+
+    with_accounts(end if options.end else show)
+
+
+def run_attempts_clear(options: argparse.Namespace) -> None:
+    with_accounts(lambda accounts: accounts.clear_attempts(options.name, operator()))
+    print(f"Forgot the failed attempts on {options.name or 'all accounts'}.")
+
+
+def operator() -> Client:
+    """Return the user of this machine, for the security log, in place of a browser."""
+    return Client(address=f"{getpass.getuser()} on {socket.gethostname()}")
+
+
+def new_password(options: argparse.Namespace) -> str:
+    """Ask for a password. Raises AccountError for what no form could send."""
+    if not options.password_stdin:
         password = getpass.getpass("Password (12 characters or more): ")
         if getpass.getpass("The same again: ") != password:
             raise AccountError("The two passwords differ.")
+        return password
+    line = sys.stdin.buffer.readline()
+    try:
+        return line.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise AccountError("The password is not UTF-8. Convert it, and send it again.") from None
 
-    async def add() -> None:
-        database = Database(settings.database_url)
+
+def with_accounts(work: Callable[[Accounts], Awaitable[None]]) -> None:
+    """Open the accounts in the database of the settings for this work."""
+    url = load_settings().database_url
+    # The answer goes to standard output, the security log to standard error.
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+
+    async def run() -> None:
+        database = Database(url)
         accounts = Accounts(database)
         try:
-            await accounts.add_user(options.name, password)
+            await work(accounts)
         finally:
             accounts.close()
             await database.close()
 
-    asyncio.run(add())
-    print(f"Made the account {options.name}.")
+    security_log.addHandler(handler)
+    try:
+        asyncio.run(run())
+    finally:
+        security_log.removeHandler(handler)

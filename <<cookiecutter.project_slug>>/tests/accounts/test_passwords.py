@@ -2,12 +2,15 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from argon2 import PasswordHasher, Type, extract_parameters
+from zxcvbn import matching
+from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from << cookiecutter.__package_name >>.accounts import passwords
+from << cookiecutter.__package_name >>.accounts import AccountError, Busy, passwords
 from << cookiecutter.__package_name >>.accounts.passwords import Passwords
 
 
@@ -17,6 +20,14 @@ async def real() -> AsyncIterator[Passwords]:
     real = Passwords()
     yield real
     real.close()
+
+
+@pytest.fixture
+def keeper(cheap: None) -> Iterator[Passwords]:
+    """Passwords that cost next to nothing."""
+    keeper = Passwords()
+    yield keeper
+    keeper.close()
 
 
 async def test_a_hash_is_as_strong_as_rfc_9106_asks(real: Passwords) -> None:
@@ -79,3 +90,103 @@ async def test_the_loop_goes_on_while_passwords_are_hashed(
         turns += 1
     assert turns > 10
     keeper.close()
+
+
+async def test_what_would_wait_too_long_is_refused_at_once(
+    keeper: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue is as long as its last one is served in time: the next is told to come back."""
+    monkeypatch.setattr(passwords, "QUEUE_SECONDS", 0)
+    over = threading.Event()
+    waiting = asyncio.create_task(keeper._run(over.wait))
+    await asyncio.sleep(0)
+    with pytest.raises(Busy):
+        await keeper.verify("password", None)
+    over.set()
+    await waiting
+    assert not await keeper.verify("password", None)
+
+
+async def test_nothing_is_hashed_for_one_who_has_gone(
+    keeper: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job whose task was cancelled while it waited is dropped, and makes room at once."""
+    over = threading.Event()
+    busy = [asyncio.create_task(keeper._run(over.wait)) for _ in range(keeper._workers)]
+    hashed: list[str] = []
+    gone = asyncio.create_task(keeper._run(hashed.append, "for nobody"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    assert keeper._queued == keeper._workers
+    over.set()
+    await asyncio.gather(*busy)
+    await keeper.hash("the next")
+    assert hashed == []
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["4@8({[<3691!|i70$5+7%2z" * 4, "1!|7+5$6940@({[<38%2" * 4, "1234567890" * 8],
+)
+def test_scoring_a_password_takes_bounded_work(
+    monkeypatch: pytest.MonkeyPatch, hostile: str
+) -> None:
+    """However many readings its l33t characters have, no password makes the others wait."""
+    looked_up = 0
+    dictionary_match = matching.dictionary_match
+
+    def count(password: str, _ranked_dictionaries: dict[str, dict[str, int]]) -> object:
+        nonlocal looked_up
+        looked_up += len(password) ** 2
+        return dictionary_match(password, _ranked_dictionaries)
+
+    monkeypatch.setattr(matching, "dictionary_match", count)
+    passwords._too_easy(hostile, "ada")
+    assert 0 < looked_up <= 2 * passwords.SCORED_WORK
+
+
+async def test_no_common_password_is_taken(keeper: Passwords) -> None:
+    """ASVS 2.1.7: of the 30,000 most common passwords none that is long enough is accepted."""
+    common = [word for word in FREQUENCY_LISTS["passwords"] if len(word) >= passwords.SHORTEST]
+    assert len(FREQUENCY_LISTS["passwords"]) == 30_000
+    assert len(common) > 200
+    for word in common:
+        for spelled in (word, word.upper(), word[::-1]):
+            assert passwords._too_easy(spelled, "ada"), spelled
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        "".join(chr(33 + n * n * 37 % 94) for n in range(128)),
+        "\u732b" * 6 + "\U0001f408" * 6 + " and fish",
+        "a b c d e f g h i j k l",
+    ],
+)
+async def test_passwords_are_not_limited_to_some_characters(keeper: Passwords, fit: str) -> None:
+    """ASVS 2.1.2 to 2.1.4: long ones, spaces, any script and emoji are welcome."""
+    assert await keeper.verify(fit, await keeper.new_hash(fit, "ada"))
+
+
+@pytest.mark.parametrize(
+    ("unfit", "reason"),
+    [
+        ("\ufeffcorrect horse battery staple", "byte-order mark"),
+        ("correct horse battery\x00staple", "control characters"),
+        ("correct horse battery staple\r", "control characters"),
+        ("correct horse battery\u2028staple", "control characters"),
+        ("correct horse battery\ud800staple", "control characters"),
+        ("a         b         c", "12 to 128 characters"),
+        ("x7" * 65, "12 to 128 characters"),
+    ],
+    ids=ascii,
+)
+async def test_what_no_form_can_send_is_no_password(
+    keeper: Passwords, unfit: str, reason: str
+) -> None:
+    """A password that could never be typed is refused when it is chosen."""
+    with pytest.raises(AccountError, match=reason):
+        await keeper.new_hash(unfit, "ada")
+    assert not await keeper.verify(unfit, await keeper.hash("another"))

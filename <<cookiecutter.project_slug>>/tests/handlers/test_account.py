@@ -1,9 +1,11 @@
 """The account page: the password, and the sessions."""
 
 import re
+from typing import Any
 
 import pytest
 
+from << cookiecutter.__package_name >>.accounts import Client, CurrentUser, sessions
 from << cookiecutter.__package_name >>.accounts.throttle import PER_NAME
 
 from ..browser import BETTER, PASSWORD, Browser
@@ -43,9 +45,9 @@ async def test_a_changed_password_signs_out_everywhere_else(site: Site) -> None:
     [
         ("not the password", BETTER, "The current password is not right."),
         (PASSWORD, "passwordpassword", "Take several words"),
-        (PASSWORD, "short", "A password has 12 to 1024 characters."),
-        (PASSWORD, "x" * 1025, "A password has 12 to 1024 characters."),
-        (PASSWORD, "", "A password has 12 to 1024 characters."),
+        (PASSWORD, "short", "A password has 12 to 128 characters."),
+        (PASSWORD, "x" * 129, "A password has 12 to 128 characters."),
+        (PASSWORD, "", "A password has 12 to 128 characters."),
     ],
     ids=["wrong", "easy", "short", "long", "empty"],
 )
@@ -82,11 +84,83 @@ async def test_another_session_of_mine_can_be_ended(site: Site) -> None:
     await here.sign_in()
     await there.sign_in()
     (other,) = sessions_on((await here.get("/account")).body)
-    response = await here.post("/account/sessions", {"session": other})
+    response = await here.post(
+        "/account/sessions", {"session": other, "current_password": PASSWORD}
+    )
     assert response.code == 303
     assert response.headers["Location"] == "/account"
     assert await there.user() is None
     assert await here.user() == "ada"
+
+
+async def test_all_other_sessions_can_be_ended(site: Site) -> None:
+    """One form signs out every browser but this one."""
+    here, *there = [site.browser() for _ in range(3)]
+    for browser in (here, *there):
+        await browser.sign_in()
+    form = {"session": "others", "current_password": PASSWORD}
+    assert (await here.post("/account/sessions", form)).code == 303
+    assert [await browser.user() for browser in (here, *there)] == ["ada", None, None]
+
+
+async def test_ending_a_session_takes_the_password(site: Site) -> None:
+    """ASVS 3.3.4: who found a browser signed in does not sign the others out."""
+    here, there = site.browser(), site.browser()
+    await here.sign_in()
+    await there.sign_in()
+    response = await here.post("/account/sessions", {"session": "others"})
+    assert response.code == 422
+    assert "The current password is not right." in response.body.decode()
+    assert await there.user() == "ada"
+
+
+async def test_sessions_are_shown_page_by_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are, a page shows a few, and leads on to the others."""
+    monkeypatch.setattr(sessions, "SESSIONS_PER_PAGE", 2)
+    browsers = [site.browser(User_Agent=f"Browser/{n}") for n in range(3)]
+    for browser in browsers:
+        await browser.sign_in()
+    shown = {}
+    for page in ("/account", "/account?page=2", "/account?page=3", f"/account?page={'9' * 99}"):
+        body = (await browsers[-1].get(page)).body.decode()
+        shown[page] = re.findall(r">Browser/(\d)<", body), re.findall(r"\?page=\d", body)
+    assert list(shown.values()) == [
+        (["2", "1"], ["?page=2"]),
+        (["0"], ["?page=1"]),
+        ([], ["?page=2"]),
+        (["2", "1"], ["?page=2"]),
+    ]
+
+
+async def test_a_change_that_has_ended_meanwhile_is_no_fault(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the new session has ended before its page was made, the browser signs in again."""
+    browser = site.browser()
+    await browser.sign_in()
+    change = site.app.accounts.change_password
+
+    async def changed(user: CurrentUser, *rest: Any) -> str:
+        token = await change(user, *rest)
+        await site.app.accounts.end_sessions(user.name, Client("test"))
+        return token
+
+    monkeypatch.setattr(site.app.accounts, "change_password", changed)
+    form = {"current_password": PASSWORD, "new_password": BETTER}
+    response = await browser.post("/account", form)
+    assert response.code == 303
+    assert response.headers["Location"] == "/login"
+
+
+async def test_a_stale_form_leads_back_to_the_account(browser: Browser) -> None:
+    """A form with an old token does nothing, and its page leads to one with a new token."""
+    await browser.sign_in()
+    for path in ("/account", "/account/sessions"):
+        response = await browser.request("POST", path, {"_xsrf": "old"})
+        assert response.code == 403
+        page = response.body.decode()
+        assert "This page was open for too long" in page
+        assert 'href="/account"' in page
 
 
 async def test_sessions_of_others_are_out_of_reach(site: Site) -> None:
@@ -99,7 +173,9 @@ async def test_sessions_of_others_are_out_of_reach(site: Site) -> None:
     page = await bob.get("/account")
     assert sessions_on(page.body) == []
     assert "192.0.2.77" not in (await ada.get("/account")).body.decode()
-    assert (await bob.post("/account/sessions", {"session": foreign})).code == 303
+    assert (
+        await bob.post("/account/sessions", {"session": foreign, "current_password": PASSWORD})
+    ).code == 303
     assert await elsewhere.user() == "ada"
 
 
@@ -107,7 +183,9 @@ async def test_sessions_of_others_are_out_of_reach(site: Site) -> None:
 async def test_a_session_that_never_was_is_ended_already(browser: Browser, made_up: str) -> None:
     """The id of a session that is gone, or never was, is no error."""
     await browser.sign_in()
-    response = await browser.post("/account/sessions", {"session": made_up})
+    response = await browser.post(
+        "/account/sessions", {"session": made_up, "current_password": PASSWORD}
+    )
     assert response.code in (303, 400)
     assert await browser.user() == "ada"
 
@@ -116,7 +194,9 @@ async def test_a_session_that_never_was_is_ended_already(browser: Browser, made_
 async def test_what_is_no_session_is_refused(browser: Browser, made_up: str) -> None:
     """An id that is no number is the client's mistake."""
     await browser.sign_in()
-    assert (await browser.post("/account/sessions", {"session": made_up})).code == 400
+    assert (
+        await browser.post("/account/sessions", {"session": made_up, "current_password": PASSWORD})
+    ).code == 400
     assert (await browser.post("/account/sessions")).code == 400
 
 

@@ -1,17 +1,23 @@
 """Signing in and out, as a browser sees it."""
 
+import asyncio
 import html
+import json
+import logging
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlencode
 
 import pytest
 
+from << cookiecutter.__package_name >>.accounts import passwords
 from << cookiecutter.__package_name >>.accounts.throttle import PER_NAME
 from << cookiecutter.__package_name >>.handlers.login import safe_next
 
-from ..browser import PASSWORD, SESSION_COOKIE, XSRF_COOKIE, Browser, cookies_of
+from ..browser import BETTER, PASSWORD, SESSION_COOKIE, XSRF_COOKIE, Browser, cookies_of
 from ..running import Site
+from ..waiting import until
 
 WRONG = "The name or the password is not right."
 TRICKS = [
@@ -164,7 +170,7 @@ async def test_a_session_planted_before_the_login_is_worthless(site: Site) -> No
     await victim.sign_in("ada")
     assert await victim.user() == "ada"
     assert victim.cookies[victim.session_cookie] != planted
-    assert await eve.user() == "bob"
+    assert await eve.user() is None, "the session that was replaced has not ended"
 
 
 async def test_a_made_up_session_is_nobody(site: Site) -> None:
@@ -312,3 +318,126 @@ async def test_the_first_secret_signs(open_site: Callable[..., Site]) -> None:
     await browser.sign_in()
     browser.url = open_site(cookie_secret=new).url
     assert await browser.user() == "ada"
+
+
+async def test_a_stale_form_is_shown_again_with_a_good_token(browser: Browser) -> None:
+    """What was typed stays, except the password, and sending it again signs in."""
+    await browser.get("/login")
+    form = {"name": "ada", "password": PASSWORD, "next": "/account", "_xsrf": "old"}
+    response = await browser.request("POST", "/login", form)
+    page = response.body.decode()
+    assert response.code == 403
+    assert "This page was open for too long" in page
+    assert 'value="ada"' in page
+    assert 'name="next" value="/account"' in page
+    assert PASSWORD not in page
+    token = re.search(r'name="_xsrf" value="([^"]+)"', page)
+    assert token is not None
+    form["_xsrf"] = html.unescape(token[1])
+    assert (await browser.request("POST", "/login", form)).code == 303
+
+
+async def test_cookies_that_are_switched_off_are_named(browser: Browser) -> None:
+    """A browser that sends no cookie reads what to do about it."""
+    response = await browser.request("POST", "/login", {"name": "ada", "password": PASSWORD})
+    assert response.code == 403
+    assert "allow cookies for this site" in response.body.decode()
+
+
+async def test_a_stale_sign_out_leads_on(browser: Browser) -> None:
+    """Nobody is left with a page that says no and no way on."""
+    await browser.sign_in()
+    response = await browser.request("POST", "/logout", {"_xsrf": "old"})
+    assert response.code == 403
+    assert '<a class="button" href="/"' in response.body.decode()
+    assert await browser.user() == "ada"
+
+
+@pytest.fixture
+async def busy(site: Site) -> AsyncIterator[threading.Event]:
+    """All threads for passwords are busy until this is set."""
+    queue, over = site.app.accounts._passwords, threading.Event()
+    jobs = [asyncio.create_task(queue._run(over.wait)) for _ in range(queue._workers)]
+    yield over
+    over.set()
+    await asyncio.gather(*jobs)
+
+
+async def test_too_many_logins_at_once_are_told_to_come_back(
+    site: Site, busy: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login that would wait too long is refused at once, keeps what was typed, and is no failure."""
+    monkeypatch.setattr(passwords, "QUEUE_SECONDS", 0)
+    browser = site.browser()
+    for _ in range(2 * PER_NAME):
+        response = await browser.sign_in()
+        assert response.code == 503
+        assert int(response.headers["Retry-After"]) > 0
+        assert 'value="ada"' in response.body.decode()
+    busy.set()
+    monkeypatch.undo()
+    assert (await browser.sign_in()).code == 303
+
+
+async def test_a_client_that_hangs_up_takes_no_place_in_the_queue(
+    site: Site, busy: threading.Event, logs: Callable[[], list[str]]
+) -> None:
+    """Its login is dropped while it waits, and is no error of the service."""
+    browser = site.browser()
+    await browser.get("/login")
+    token = browser.cookies[browser.xsrf_cookie]
+    body = urlencode({"_xsrf": token, "name": "ada", "password": PASSWORD}).encode()
+    queue = site.app.accounts._passwords
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.settings.port)
+    head = (
+        f"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {browser.xsrf_cookie}={token}\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    writer.write(head.encode() + body)
+    await until(lambda: queue._queued == queue._workers + 1, "the login in the queue")
+    writer.close()
+    await until(lambda: queue._queued == queue._workers, "its place")
+    await until(lambda: site.app.in_flight == 0, "the end of the request")
+    busy.set()
+    assert (await browser.sign_in()).code == 303
+    assert not any('"ERROR"' in line for line in logs())
+    del reader
+
+
+async def test_the_security_log_has_who_what_and_whence(
+    site: Site, logs: Callable[[], list[str]]
+) -> None:
+    """ASVS 7.1.3, 7.1.4, 7.2.1: each event with account, address and request id, no password."""
+    browser = site.browser(X_Real_IP="192.0.2.9", X_Request_Id="0" * 32)
+    await browser.sign_in("ada")
+    await browser.post("/account", {"current_password": "wrong", "new_password": BETTER})
+    await browser.post("/account", {"current_password": PASSWORD, "new_password": BETTER})
+    await browser.post("/account/sessions", {"session": "others", "current_password": BETTER})
+    await browser.post("/logout")
+    await browser.sign_in("ada", "a secret that is wrong")
+    await browser.sign_in("a secret, typed as a name", "x")
+    for _ in range(PER_NAME):
+        await browser.sign_in("bob", "wrong")
+    entries = [json.loads(line) for line in logs() if '"logger": "security"' in line]
+    assert [(entry["event"], entry["account"]) for entry in entries[:-PER_NAME]] == [
+        ("signed_in", "ada"),
+        ("confirmation_failed", "ada"),
+        ("password_changed", "ada"),
+        ("sessions_ended", "ada"),
+        ("signed_out", "ada"),
+        ("sign_in_failed", "ada"),
+        ("sign_in_failed", None),
+    ]
+    await browser.sign_in("bob")
+    entries = [json.loads(line) for line in logs() if '"logger": "security"' in line]
+    assert (entries[-1]["event"], entries[-1]["account"]) == ("sign_in_throttled", "bob")
+    for entry in entries:
+        assert entry["address"] == "192.0.2.9"
+        assert re.fullmatch("[0-9a-f]{32}", entry["request_id"])
+        assert entry["time"].endswith("Z")
+    assert not any(secret in str(entries) for secret in (PASSWORD, BETTER, "secret", 'wrong"'))
+
+
+def test_no_level_silences_the_security_log() -> None:
+    """LOG_LEVEL is about what the service says of itself."""
+    assert logging.getLogger("security").isEnabledFor(logging.INFO)

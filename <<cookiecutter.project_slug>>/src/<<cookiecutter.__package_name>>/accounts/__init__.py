@@ -3,7 +3,17 @@
 Nothing in here knows HTTP.
 """
 
-from .accounts import SESSION_MAX_AGE, AccountError, Accounts, CurrentUser
-from .throttle import Throttled
+from .accounts import Accounts
+from .client import Client
+from .errors import AccountError, Busy, Throttled
+from .sessions import SESSION_MAX_AGE, CurrentUser
 
-__all__ = ["SESSION_MAX_AGE", "AccountError", "Accounts", "CurrentUser", "Throttled"]
+__all__ = [
+    "SESSION_MAX_AGE",
+    "AccountError",
+    "Accounts",
+    "Busy",
+    "Client",
+    "CurrentUser",
+    "Throttled",
+]

@@ -1,20 +1,44 @@
-"""Passwords: hashed with argon2id, off the event loop, a few at a time."""
+"""Passwords: prepared alike on every route, hashed with argon2id off the event loop."""
 
 import asyncio
+import math
 import os
+import re
+import time
+import unicodedata
 from base64 import b64encode
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 from argon2.low_level import ARGON2_VERSION
 
 from .. import NAME
+from .errors import AccountError, Busy
 
 SHORTEST = 12
-LONGEST = 1024
+LONGEST = 128
 # On zxcvbn's scale from 0 to 4: 3 takes an attacker who has the hash at least 10^8 guesses.
 STRENGTH = 3
+# zxcvbn's time grows with the square of the length and with each reading of the l33t characters in
+# it. This much takes some 50 ms; of a password that would take more the beginning is scored.
+SCORED_CHARACTERS = 72
+SCORED_WORK = 20_000
+# A password that would wait longer than this to be hashed is refused at once.
+QUEUE_SECONDS = 2.0
+
+Result = TypeVar("Result")
+
+
+def prepare(password: str) -> str:
+    """Return the password as it is hashed, however it was typed or encoded: RFC 8265.
+
+    Some keyboards send an accented letter as one character, others as two.
+    """
+    spaced = (" " if unicodedata.category(char) == "Zs" else char for char in password)
+    return unicodedata.normalize("NFC", "".join(spaced))
 
 
 class Passwords:
@@ -26,20 +50,33 @@ class Passwords:
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher()
-        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="password")
+        self._workers = os.cpu_count() or 1
+        self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="password")
+        self._queued = 0
+        # How long a job has taken of late: other processes may use the processors too.
+        self._job_seconds = 0.1
+        # zxcvbn keeps the words of the account in a global: one password at a time.
+        self._scoring = asyncio.Lock()
         self._nobody = _hash_of_nothing(self._hasher)
 
     async def hash(self, password: str) -> str:
         """Return the hash of a password, which holds its salt and parameters."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._hasher.hash, password)
+        return await self._run(self._hasher.hash, prepare(password))
 
-    async def find_problem(self, password: str, name: str) -> str | None:
-        """Return why the account of this name should not have this password, or None."""
-        if not SHORTEST <= len(password) <= LONGEST:
-            return f"A password has {SHORTEST} to {LONGEST} characters."
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, _too_easy, password, name)
+    async def new_hash(self, password: str, name: str) -> str:
+        """Return the hash of a new password for this account. Raises AccountError if it is bad."""
+        password = prepare(password)
+        # The same test as ASVS 2.1.1: what several spaces add does not count.
+        if len(password) > LONGEST or len(re.sub(" +", " ", password)) < SHORTEST:
+            raise AccountError(f"A password has {SHORTEST} to {LONGEST} characters.")
+        if any(
+            unicodedata.category(char) in _UNFIT or char == _BYTE_ORDER_MARK for char in password
+        ):
+            raise AccountError("A password has no control characters and no byte-order mark.")
+        async with self._scoring:
+            if problem := await self._run(_too_easy, password, name):
+                raise AccountError(problem)
+        return await self.hash(password)
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
         """Tell whether the password is the one that was hashed.
@@ -47,10 +84,7 @@ class Passwords:
         Without a hash (no such user) it takes as long and answers no, so that the time tells
         nobody which names exist.
         """
-        loop = asyncio.get_running_loop()
-        right = await loop.run_in_executor(
-            self._threads, self._verify, password, password_hash or self._nobody
-        )
+        right = await self._run(self._verify, prepare(password), password_hash or self._nobody)
         return right and password_hash is not None
 
     def outdated(self, password_hash: str) -> bool:
@@ -60,11 +94,38 @@ class Passwords:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    async def _run(self, job: Callable[..., Result], *arguments: object) -> Result:
+        """Run the job in a thread. Raises Busy instead of letting it wait for too long.
+
+        When the task that waits is cancelled, because its client has gone, a job that has not
+        begun is dropped.
+        """
+        if self._queued * self._job_seconds / self._workers > QUEUE_SECONDS:
+            raise Busy
+        loop = asyncio.get_running_loop()
+        self._queued += 1
+        try:
+            return await loop.run_in_executor(self._threads, self._timed, job, *arguments)
+        finally:
+            self._queued -= 1
+
+    def _timed(self, job: Callable[..., Result], *arguments: object) -> Result:
+        began = time.monotonic()
+        try:
+            return job(*arguments)
+        finally:
+            self._job_seconds += (time.monotonic() - began - self._job_seconds) / 8
+
     def _verify(self, password: str, password_hash: str) -> bool:
         try:
             return self._hasher.verify(password_hash, password)
-        except VerificationError:
+        except (VerificationError, UnicodeEncodeError):
             return False
+
+
+# Control characters, lone surrogates, characters that Unicode does not have, separators of lines.
+_UNFIT = {"Cc", "Cs", "Cn", "Zl", "Zp"}
+_BYTE_ORDER_MARK = "\ufeff"
 
 
 def _hash_of_nothing(hasher: PasswordHasher) -> str:
@@ -84,8 +145,22 @@ def _too_easy(password: str, name: str) -> str | None:
     # Its word lists take 10 MB and 0.1 s: only a process that needs them loads them.
     from zxcvbn import zxcvbn
 
-    result = zxcvbn(password[:72], user_inputs=[name, NAME])
+    result = zxcvbn(_scored(password), user_inputs=[name, NAME])
     if result["score"] >= STRENGTH:
         return None
     reason = result["feedback"]["warning"] or "This password is easy to guess."
     return f"{reason} Take several words that do not belong together."
+
+
+def _scored(password: str) -> str:
+    """Return the beginning of the password that can be scored in bounded time."""
+    from zxcvbn.matching import L33T_TABLE
+
+    password = password[:SCORED_CHARACTERS]
+    while True:
+        readings = math.prod(
+            max(1, len(set(stand_ins) & set(password))) for stand_ins in L33T_TABLE.values()
+        )
+        if readings * len(password) ** 2 <= SCORED_WORK:
+            return password
+        password = password[:-1]

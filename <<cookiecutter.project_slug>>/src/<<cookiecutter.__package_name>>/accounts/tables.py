@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, LargeBinary, String
+from sqlalchemy import ForeignKey, LargeBinary, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..database import Base
@@ -25,6 +25,7 @@ class User(Base):
     name: Mapped[str] = mapped_column(String(64), unique=True)
     password_hash: Mapped[str] = mapped_column(String(255))
     created_at: Mapped[datetime]
+    disabled_at: Mapped[datetime | None]
 
 
 class Session(Base):
@@ -45,10 +46,11 @@ class Session(Base):
 
 
 class Attempt(Base):
-    """An attempt to sign in that failed, or whose outcome is open."""
+    """An attempt to give a password that failed, or whose outcome is open."""
 
     __tablename__ = "attempts"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     subject: Mapped[str] = mapped_column(String(80), index=True)
     at: Mapped[datetime] = mapped_column(index=True)
+    is_open: Mapped[bool] = mapped_column(server_default=false())

@@ -1,24 +1,38 @@
-"""How often somebody may try a password, counted in the database: for all processes together."""
+"""How often a password may be tried, counted in the database: for all processes together."""
 
+import asyncio
+import hashlib
 import ipaddress
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from weakref import WeakValueDictionary
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Delete, Update, and_, case, delete, func, not_, select, update
 
-from ..database import Database
-from .tables import Attempt
+from ..database import DATABASE_ERRORS, Database
+from .errors import Busy, Throttled
+from .tables import Attempt, User
 
 WINDOW = timedelta(minutes=15)
 PER_NAME = 10
 PER_ADDRESS = 50
+# Of IPv6 a customer is given a /64 at least, and many are given a /48.
+NETWORKS = {64: PER_ADDRESS, 48: 5 * PER_ADDRESS}
+# An attempt that is open for longer belongs to a process that has died: it counts as failed.
+OPEN_SECONDS = 60
+# How long an attempt waits for open ones to end, and how often it looks.
+WAIT_SECONDS = 10
+LOOK_SECONDS = 0.1
 
 
-class Throttled(Exception):  # noqa: N818 - it reads as what it is
-    """The limit is reached; `seconds` tells when the next attempt is possible."""
+@dataclass
+class Outcome:
+    """How an attempt ended; failed, unless something else is said."""
 
-    def __init__(self, seconds: int) -> None:
-        super().__init__(f"Too many attempts. Try again in {-(-seconds // 60)} minutes.")
-        self.seconds = seconds
+    succeeded: bool = False
 
 
 class LoginThrottle:
@@ -26,46 +40,117 @@ class LoginThrottle:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Of many attempts on one account at the same time, one asks the database.
+        self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def begin(self, name: str, address: str) -> None:
-        """Note an attempt on this account from this address. Raises Throttled.
+    @asynccontextmanager
+    async def sign_in(self, name: str, address: str) -> AsyncIterator[Outcome]:
+        """Surround an attempt to sign in to this account from this address.
 
-        It counts as failed from the start, so that many at the same time cannot slip through.
+        It counts as open until the block ends, then as failed unless it has succeeded; a success
+        also clears what has failed on this account. Raises Throttled when too many have failed, and
+        Busy when too many are open for too long.
         """
-        limits = {_by_name(name): PER_NAME, _by_address(address): PER_ADDRESS}
+        limits = {_by_name(name): PER_NAME, **_by_address(address)}
+        async with self._attempt(limits) as outcome:
+            yield outcome
+
+    @asynccontextmanager
+    async def confirm(self, user_id: int) -> AsyncIterator[Outcome]:
+        """Surround an attempt of a signed-in user to confirm something by the password.
+
+        Strangers who fail to sign in to the account do not count here.
+        """
+        async with self._attempt({_by_user(user_id): PER_NAME}) as outcome:
+            yield outcome
+
+    async def clear(self, user: User | None) -> None:
+        """Forget the failed attempts on one account, or all of them without one."""
+        forget = delete(Attempt)
+        if user is not None:
+            forget = forget.where(Attempt.subject.in_([_by_name(user.name), _by_user(user.id)]))
+        async with self._database.lock("attempts") as transaction:
+            await transaction.execute(forget)
+
+    @asynccontextmanager
+    async def _attempt(self, limits: Mapping[str, int]) -> AsyncIterator[Outcome]:
+        subject = next(iter(limits))
+        attempt = Attempt.id.in_(await self._begin(subject, limits))
+        outcome = Outcome()
+        end: Update | Delete = update(Attempt).where(attempt).values(is_open=False)
+        try:
+            yield outcome
+        except (Busy, *DATABASE_ERRORS):
+            # Nothing was tried.
+            end = delete(Attempt).where(attempt)
+            raise
+        finally:
+            if outcome.succeeded:
+                failed = and_(Attempt.subject == subject, not_(Attempt.is_open))
+                end = delete(Attempt).where(attempt | failed)
+            async with self._database.lock("attempts") as transaction:
+                await transaction.execute(end)
+
+    async def _begin(self, subject: str, limits: Mapping[str, int]) -> Sequence[int]:
+        deadline = time.monotonic() + WAIT_SECONDS
+        async with self._asking.setdefault(subject, asyncio.Lock()):
+            while not (ids := await self._note(limits)):
+                if time.monotonic() > deadline:
+                    raise Busy
+                await asyncio.sleep(LOOK_SECONDS)
+            return ids
+
+    async def _note(self, limits: Mapping[str, int]) -> Sequence[int]:
+        """Note an open attempt; return no ids if others must end first. Raises Throttled."""
         now = datetime.now(UTC)
+        is_open = and_(Attempt.is_open, Attempt.at > now - timedelta(seconds=OPEN_SECONDS))
+        counted = (
+            select(
+                Attempt.subject,
+                func.count(),
+                func.count(case((not_(is_open), 1))),
+                func.min(Attempt.at),
+            )
+            .where(Attempt.subject.in_(limits))
+            .group_by(Attempt.subject)
+        )
         async with self._database.lock("attempts") as transaction:
             await transaction.execute(delete(Attempt).where(Attempt.at <= now - WINDOW))
-            counts = await transaction.execute(
-                select(Attempt.subject, func.count(), func.min(Attempt.at))
-                .where(Attempt.subject.in_(limits))
-                .group_by(Attempt.subject)
-            )
-            for subject, count, oldest in counts:
-                if count >= limits[subject]:
+            # These were noted while the clock was ahead.
+            await transaction.execute(update(Attempt).where(Attempt.at > now).values(at=now))
+            room = True
+            for subject, count, failed, oldest in await transaction.execute(counted):
+                if failed >= limits[subject]:
                     raise Throttled(max(1, round((oldest + WINDOW - now).total_seconds())))
-            transaction.add_all(Attempt(subject=subject, at=now) for subject in limits)
-
-    async def succeeded(self, name: str, address: str) -> None:
-        """Forget the attempts on this account, and this one from this address."""
-        newest = (
-            select(func.max(Attempt.id)).where(Attempt.subject == _by_address(address))
-        ).scalar_subquery()
-        async with self._database.lock("attempts") as transaction:
-            await transaction.execute(delete(Attempt).where(Attempt.subject == _by_name(name)))
-            await transaction.execute(delete(Attempt).where(Attempt.id == newest))
+                room = room and count < limits[subject]
+            if not room:
+                return []
+            attempts = [Attempt(subject=subject, at=now, is_open=True) for subject in limits]
+            transaction.add_all(attempts)
+            await transaction.flush()
+            return [attempt.id for attempt in attempts]
 
 
 def _by_name(name: str) -> str:
-    return f"name {name}"
+    """Return the subject for what was typed as a name; a digest, as it may be anything."""
+    return f"name {hashlib.sha256(name.encode(errors='replace')).hexdigest()}"
 
 
-def _by_address(address: str) -> str:
-    """Return the address; of IPv6 its /64, which is what one customer is given."""
+def _by_user(user_id: int) -> str:
+    return f"user {user_id}"
+
+
+def _by_address(address: str) -> dict[str, int]:
+    """Return the subjects for an address, with their limits: of IPv6 its networks."""
     try:
-        ip = ipaddress.ip_address(address)
+        ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return "address unknown"
-    if ip.version == 6:
-        return f"address {ipaddress.ip_network((ip, 64), strict=False)}"
-    return f"address {ip}"
+        return {"address unknown": PER_ADDRESS}
+    if ip.version == 4:
+        return {f"address {ip}": PER_ADDRESS}
+    if ip.ipv4_mapped:
+        return {f"address {ip.ipv4_mapped}": PER_ADDRESS}
+    return {
+        f"address {ipaddress.ip_network((ip, bits), strict=False)}": limit
+        for bits, limit in NETWORKS.items()
+    }

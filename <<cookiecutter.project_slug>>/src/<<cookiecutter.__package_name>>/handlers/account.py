@@ -1,56 +1,97 @@
-"""The account of whoever is signed in: the password, and the sessions it has open."""
+"""The account of the user who is signed in: the password, and the sessions it has open."""
 
 from tornado.web import HTTPError, authenticated
 
-from ..accounts import AccountError, Throttled
-from ..runtime.handlers import Page
+from ..accounts import AccountError, CurrentUser
+from .forms import Form
+
+# A session's id, as far as a database has room for it.
+DIGITS = 18
 
 
-class Account(Page):
-    """The password and the sessions of whoever is signed in."""
+class AccountForm(Form):
+    """A form on the account page."""
+
+    way_on = "/account"
+
+    @property
+    def user(self) -> CurrentUser:
+        """The current user of a method that is `authenticated`."""
+        assert self.current_user is not None
+        return self.current_user
+
+    async def show(
+        self, error: str | None = None, *, form: str = "", changed: bool = False
+    ) -> None:
+        """Show the page; an error stands at the form that it belongs to."""
+        typed = self.get_query_argument("page", "1")
+        page = number(typed) or 1
+        sessions, more = await self.application.accounts.sessions.page(self.user.user_id, page)
+        await self.render(
+            "account.html",
+            errors={form: error} if error else {},
+            changed=changed,
+            sessions=sessions,
+            page=page,
+            more=more,
+        )
+
+
+class Account(AccountForm):
+    """The password and the sessions of the current user."""
 
     @authenticated
     async def get(self) -> None:
-        await self._show()
+        await self.show()
 
     @authenticated
     async def post(self) -> None:
-        assert self.current_user is not None
         try:
-            token = await self.application.accounts.change_password(
-                self.current_user.user_id,
-                self.get_body_argument("current_password", "", strip=False),
-                self.get_body_argument("new_password", "", strip=False),
-                address=self.request.remote_ip or "",
-                user_agent=self.request.headers.get("User-Agent", ""),
+            token = await self.unless_gone(
+                self.application.accounts.change_password(
+                    self.user,
+                    self.get_body_argument("current_password", "", strip=False),
+                    self.get_body_argument("new_password", "", strip=False),
+                    self.client,
+                )
             )
-        except Throttled as error:
-            self.come_back_later(error)
-            await self._show(error=str(error))
-            return
         except AccountError as error:
-            self.set_status(422)
-            await self._show(error=str(error))
+            self.refuse(error)
+            await self.show(str(error), form="password")
             return
         # The change has ended every session, this one too; the browser goes on with a new one.
         self.start_session(token)
         await self.identify(token)
-        await self._show(changed=True)
+        if self.current_user:
+            await self.show(changed=True)
+        else:
+            # The next change has ended this one already.
+            self.redirect(self.get_login_url(), status=303)
 
-    async def _show(self, error: str | None = None, *, changed: bool = False) -> None:
-        assert self.current_user is not None
-        sessions = await self.application.accounts.sessions(self.current_user.user_id)
-        await self.render("account.html", error=error, changed=changed, sessions=sessions)
 
-
-class EndSession(Page):
-    """Ends one of the sessions of whoever is signed in."""
+class EndSession(AccountForm):
+    """Ends another session of the current user, or all others."""
 
     @authenticated
     async def post(self) -> None:
-        assert self.current_user is not None
-        session_id = self.get_body_argument("session")
-        if not (session_id.isascii() and session_id.isdecimal() and len(session_id) < 19):
+        session = self.get_body_argument("session")
+        session_id = number(session)
+        if session_id is None and session != "others":
             raise HTTPError(400)
-        await self.application.accounts.end_session(self.current_user.user_id, int(session_id))
+        password = self.get_body_argument("current_password", "", strip=False)
+        try:
+            await self.unless_gone(
+                self.application.accounts.end_session(self.user, password, session_id, self.client)
+            )
+        except AccountError as error:
+            self.refuse(error)
+            await self.show(str(error), form="sessions")
+            return
         self.redirect(self.reverse_url("account"), status=303)
+
+
+def number(text: str) -> int | None:
+    """Return the number that stands there, None for anything else."""
+    if text.isascii() and text.isdecimal() and len(text) <= DIGITS:
+        return int(text)
+    return None

@@ -2,8 +2,8 @@
 
 import re
 
-from ..accounts import Throttled
-from ..runtime.handlers import Page
+from ..accounts import AccountError
+from .forms import Form
 
 # A path on this site, in characters that no browser takes for anything else: browsers read a
 # backslash as a slash and drop tabs and newlines, so that "/\t/evil.example" leaves the site.
@@ -15,40 +15,51 @@ def safe_next(target: str) -> str:
     return target if PATH_ON_SITE.fullmatch(target) else "/"
 
 
-class Login(Page):
+class Login(Form):
     async def get(self) -> None:
         target = safe_next(self.get_query_argument("next", "/"))
         if self.current_user:
             self.redirect(target)
         else:
-            await self.render("login.html", error=None, name="", next=target)
+            self._show(target=target)
 
     async def post(self) -> None:
-        name = self.get_body_argument("name", "")
-        target = safe_next(self.get_body_argument("next", "/"))
+        replaced = self.current_user.session_id if self.current_user else None
         try:
-            token = await self.application.accounts.sign_in(
-                name,
-                self.get_body_argument("password", "", strip=False),
-                address=self.request.remote_ip or "",
-                user_agent=self.request.headers.get("User-Agent", ""),
+            token = await self.unless_gone(
+                self.application.accounts.sign_in(
+                    self.get_body_argument("name", ""),
+                    self.get_body_argument("password", "", strip=False),
+                    self.client,
+                    replaced,
+                )
             )
-        except Throttled as error:
-            self.come_back_later(error)
-            await self.render("login.html", error=str(error), name=name, next=target)
+        except AccountError as error:
+            self.refuse(error)
+            self._show_again(str(error))
             return
         if token is None:
             self.set_status(422)
-            problem = "The name or the password is not right."
-            await self.render("login.html", error=problem, name=name, next=target)
+            self._show_again("The name or the password is not right.")
         else:
             self.start_session(token)
-            self.redirect(target, status=303)
+            self.redirect(safe_next(self.get_body_argument("next", "/")), status=303)
+
+    def show_stale(self, message: str) -> None:
+        self._show_again(message)
+
+    def _show_again(self, error: str) -> None:
+        """Show the form with what was typed, except the password."""
+        target = safe_next(self.get_body_argument("next", "/"))
+        self._show(error, self.get_body_argument("name", ""), target)
+
+    def _show(self, error: str | None = None, name: str = "", target: str = "/") -> None:
+        self.render("login.html", error=error, name=name, next=target)
 
 
-class Logout(Page):
+class Logout(Form):
     async def post(self) -> None:
         if user := self.current_user:
-            await self.application.accounts.end_session(user.user_id, user.session_id)
+            await self.application.accounts.sign_out(user, self.client)
         self.forget_session()
         self.redirect("/", status=303)

@@ -1,0 +1,171 @@
+"""Sessions: the browsers that are signed in."""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, delete, not_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..database import Database
+from .client import Client
+from .tables import Session, User
+
+SESSION_IDLE_TIMEOUT = timedelta(days=7)
+SESSION_MAX_AGE = timedelta(days=30)
+# Of one account; a sign-in beyond that ends the session that was not used for the longest time.
+SESSIONS_PER_USER = 100
+SESSIONS_PER_PAGE = 20
+# `seen_at` is written this often at most: a page that is read must not cost a write each time.
+SEEN_EVERY = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentUser:
+    """Who a request comes from, and by which session."""
+
+    user_id: int
+    name: str
+    session_id: int
+
+
+class Sessions:
+    """The sessions kept in a database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: dict[bytes, asyncio.Future[CurrentUser | None]] = {}
+        self._looking: asyncio.Task[None] | None = None
+
+    async def current_user(self, token: str) -> CurrentUser | None:
+        """Return who the token belongs to, or None if its session has ended.
+
+        Requests that arrive while the database is asked are answered together by the next
+        question, so that many at a time cost little more than one.
+        """
+        digest = _digest(token)
+        if digest not in self._waiting:
+            self._waiting[digest] = asyncio.get_running_loop().create_future()
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_up())
+        # One who gives up must not take the answer from the others.
+        return await asyncio.shield(self._waiting[digest])
+
+    async def living(self, session_ids: Collection[int]) -> set[int]:
+        """Return which of these sessions have not ended."""
+        async with self._database.transaction() as transaction:
+            found = await transaction.scalars(
+                select(Session.id).where(Session.id.in_(session_ids), _living())
+            )
+            return set(found)
+
+    async def page(self, user_id: int, page: int = 1) -> tuple[Sequence[Session], bool]:
+        """Return the user's sessions, the last used first, and whether there are more.
+
+        Pages count from 1; beyond the last one there is nothing.
+        """
+        skipped = min(max(page - 1, 0) * SESSIONS_PER_PAGE, SESSIONS_PER_USER)
+        async with self._database.transaction() as transaction:
+            found = await transaction.scalars(
+                select(Session)
+                .where(Session.user_id == user_id, _living())
+                .order_by(Session.seen_at.desc(), Session.id.desc())
+                .offset(skipped)
+                .limit(SESSIONS_PER_PAGE + 1)
+            )
+            sessions = found.all()
+        return sessions[:SESSIONS_PER_PAGE], len(sessions) > SESSIONS_PER_PAGE
+
+    async def start(
+        self, transaction: AsyncSession, user_id: int, client: Client, replaced: int | None = None
+    ) -> str:
+        """Start a session in place of another one, and return its token.
+
+        Sessions whose time is over are removed meanwhile, and those above the limit.
+        """
+        kept = (
+            select(Session.id)
+            .where(Session.user_id == user_id)
+            .order_by(Session.seen_at.desc(), Session.id.desc())
+            .limit(SESSIONS_PER_USER - 1)
+        )
+        excess = and_(Session.user_id == user_id, Session.id.not_in(kept))
+        await transaction.execute(
+            delete(Session).where(not_(_living()) | (Session.id == replaced) | excess)
+        )
+        token, now = secrets.token_urlsafe(32), _now()
+        transaction.add(
+            Session(
+                token_digest=_digest(token),
+                user_id=user_id,
+                created_at=now,
+                seen_at=now,
+                address=client.address[:45],
+                user_agent=client.user_agent[:255],
+            )
+        )
+        return token
+
+    async def end(
+        self,
+        transaction: AsyncSession,
+        user_id: int,
+        session_id: int | None = None,
+        *,
+        but: int | None = None,
+    ) -> Sequence[int]:
+        """End one session of this user, or all of them but one, and return their ids."""
+        ending = delete(Session).where(Session.user_id == user_id)
+        if session_id is not None:
+            ending = ending.where(Session.id == session_id)
+        if but is not None:
+            ending = ending.where(Session.id != but)
+        return (await transaction.scalars(ending.returning(Session.id))).all()
+
+    async def _look_up(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            try:
+                found = await self._find(waiting)
+            except Exception as error:  # all who wait get it
+                for future in waiting.values():
+                    future.set_exception(error)
+            else:
+                for digest, future in waiting.items():
+                    future.set_result(found.get(digest))
+
+    async def _find(self, digests: Collection[bytes]) -> dict[bytes, CurrentUser]:
+        query = (
+            select(Session.token_digest, Session.seen_at, User.id, User.name, Session.id)
+            .join(User, User.id == Session.user_id)
+            .where(Session.token_digest.in_(digests), User.disabled_at.is_(None), _living())
+        )
+        found, unseen = {}, []
+        async with self._database.transaction() as transaction:
+            for digest, seen_at, user_id, name, session_id in await transaction.execute(query):
+                found[digest] = CurrentUser(user_id, name, session_id)
+                if seen_at < _now() - SEEN_EVERY:
+                    unseen.append(session_id)
+            if unseen:
+                await transaction.execute(
+                    update(Session).where(Session.id.in_(unseen)).values(seen_at=_now())
+                )
+        return found
+
+
+def _living() -> ColumnElement[bool]:
+    now = _now()
+    return and_(
+        Session.seen_at >= now - SESSION_IDLE_TIMEOUT, Session.created_at >= now - SESSION_MAX_AGE
+    )
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,81 @@
+"""What the forms for signing in and for the account share."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from tornado.web import HTTPError
+
+from ..accounts import AccountError, Busy, Client, Throttled
+from ..runtime.handlers import Page
+
+# As balancers log it: the client has closed the connection before it was answered.
+CLIENT_GONE = 499
+
+STALE = "This page was open for too long, so nothing was done. Please send it again."
+NO_COOKIE = (
+    "Your browser did not send this site's cookie, so nothing was done. Please try again; if you see"
+    " this again, allow cookies for this site."
+)
+
+Result = TypeVar("Result")
+
+
+class Form(Page):
+    """A page with a form."""
+
+    # Where the page for a stale form leads on to.
+    way_on = "/"
+    stale = False
+    _work: "asyncio.Future[Any] | None" = None
+    _client_gone = False
+
+    @property
+    def client(self) -> Client:
+        return Client(
+            address=self.request.remote_ip or "",
+            user_agent=self.request.headers.get("User-Agent", ""),
+            request_id=self.request_id,
+        )
+
+    async def unless_gone(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Wait for work that takes a processor; it ends where it is when the client goes away."""
+        self._work = asyncio.ensure_future(work)
+        try:
+            result: Result = await self._work
+        except asyncio.CancelledError:
+            if not self._client_gone:
+                raise
+            raise HTTPError(CLIENT_GONE, reason="Client Closed Request") from None
+        return result
+
+    def on_connection_close(self) -> None:
+        self._client_gone = True
+        if self._work is not None:
+            self._work.cancel()
+
+    def refuse(self, error: AccountError) -> None:
+        """Set the status of a page that says why nothing was done, and when to try again."""
+        self.set_status(422)
+        if isinstance(error, Throttled | Busy):
+            self.set_status(429 if isinstance(error, Throttled) else 503)
+            self.set_header("Retry-After", str(error.seconds))
+
+    def check_xsrf_cookie(self) -> None:
+        try:
+            super().check_xsrf_cookie()
+        except HTTPError:
+            self.stale = True
+            raise
+
+    def show_error(self, status: int, message: str, shown_traceback: str | None) -> None:
+        if not self.stale:
+            super().show_error(status, message, shown_traceback)
+        elif self.get_cookie(self.settings["xsrf_cookie_name"]):
+            self.show_stale(STALE)
+        else:
+            self.show_stale(NO_COOKIE)
+
+    def show_stale(self, message: str) -> None:
+        """Lead on to the page with the form, which has a token that is good."""
+        self.render("stale.html", message=message, way_on=self.way_on)

@@ -1,0 +1,23 @@
+#% set moment = "sa.DateTime()" if cookiecutter.database == "sqlite" else "sa.DateTime(timezone=True)"
+"""Accounts can be disabled; attempts whose outcome is open are told from failed ones.
+
+It only adds: the release before goes on with it.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "0002"
+down_revision: str | None = "0001"
+
+
+def upgrade() -> None:
+    op.add_column("users", sa.Column("disabled_at", << moment >>, nullable=True))
+    op.add_column(
+        "attempts", sa.Column("is_open", sa.Boolean(), server_default=sa.false(), nullable=False)
+    )
+
+
+def downgrade() -> None:
+    op.drop_column("attempts", "is_open")
+    op.drop_column("users", "disabled_at")
