@@ -2,13 +2,14 @@
 
 PYTHON ?= python3
 BIN = .venv/bin
-FAST = not full and not servers
+# What starts no service stands in these folders, and pytest need not read the others.
+FAST = $(BIN)/pytest -n auto -m "not full" tests/answers tests/rendered
 
-.PHONY: help demo test test-fast test-servers soak bench lint fix lock clean
+.PHONY: help demo test test-fast test-rest test-servers test-all test-mutations soak bench lint fix lock clean
 .DELETE_ON_ERROR:
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: packages-demo .venv/ready ## Make a service with the default answers and run it: http://localhost:8080
 	$(BIN)/cookiecutter . --default-config --no-input --overwrite-if-exists --output-dir demo > /dev/null
@@ -23,17 +24,25 @@ demo/password:
 	@cd demo/my-service && .venv/bin/my-service user add demo --password-stdin < ../password.new
 	@mv $@.new $@
 
-test: packages-test .venv/ready ## Install what is missing and run every test
-	$(BIN)/pytest -n auto -m "$(FAST)"
-	$(BIN)/pytest -n 2 --dist loadgroup -m "full and not soak"
-	$(BIN)/pytest -m "full and soak"
-	$(MAKE) test-servers
+test: packages-test .venv/ready ## Install what is missing, test the files and the running service
+	$(FAST)
+	$(BIN)/pytest -n 2 --dist loadgroup -m "full and not soak and not rest"
 
-test-fast: .venv/ready ## Run the tests that start no service
-	$(BIN)/pytest -n auto -m "$(FAST)"
+test-fast: .venv/ready ## Test the files, without a service
+	$(FAST)
+
+test-all: packages-servers test test-rest test-servers ## Run every test
+
+# Load wants a machine that does nothing else, so it comes one after another.
+test-rest: packages-test .venv/ready ## Every Python in full, load and faults: what `make test` leaves out
+	$(BIN)/pytest -n 2 --dist loadgroup -m rest
+	$(BIN)/pytest -m "full and soak"
 
 test-servers: packages-servers .venv/ready ## Deploy to Debian servers in containers on this machine; takes root
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m servers
+
+test-mutations: packages-test .venv/ready ## Break each feature and see that its tests fail
+	@$(BIN)/python -m tests.mutations
 
 soak: packages-soak .venv/ready ## Put load and faults on what is generated; takes a quiet machine
 	SOAK=1 $(BIN)/pytest -m soak -rP
@@ -44,7 +53,7 @@ bench: packages-bench .venv/ready ## Compare what is generated with what it is b
 # They come before all else: sudo may ask for a password, and nothing long has begun by then.
 servers = dockerd debootstrap ssh
 packages-demo: needed = nginx
-packages-test: needed = nginx haproxy chromium libatomic.so.1 slowhttptest initdb systemd-analyze $(servers)
+packages-test: needed = nginx haproxy chromium libatomic.so.1 slowhttptest initdb systemd-analyze
 packages-servers: needed = $(servers)
 packages-soak: needed = nginx haproxy
 packages-bench: needed = nginx wrk

@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from tests import interpreters
+from tests import interpreters, parts, progress
 from tests.bake import bake as bake_into
 from tests.bake import free_first_port
 
 
-def pytest_report_header() -> str:
+def pytest_configure(config: pytest.Config) -> None:
+    progress.pytest_configure(config)
+
+
+def pytest_report_header() -> list[str]:
     tested = ", ".join(interpreters.found()) or "none"
     lacking = ", ".join(interpreters.missing())
-    return f"generated projects on Python {tested}" + (f"; not here: {lacking}" if lacking else "")
+    pythons = f"generated projects on Python {tested}"
+    return [pythons + (f"; not here: {lacking}" if lacking else ""), *parts.lacking()]
 
 
 @pytest.fixture

@@ -12,9 +12,7 @@ from typing import NoReturn
 import pytest
 
 from tests.bake import bake, free_first_port
-
-# Debian keeps servers where only root's PATH looks.
-PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+from tests.parts import PATH
 
 # The answers that are worst for a running service, all at once.
 TEXT = "\"'\\ \\u0041 %s %(here)s ${x} {{ y }} {% z %} # </title> & \N{WOMAN}"

@@ -11,15 +11,19 @@ from subprocess import CompletedProcess
 import pytest
 
 from tests import interpreters
-from tests.environment import environment
+from tests.bake import free_first_port
+from tests.environment import CACHE, environment
+from tests.running.processes import Service
 from tests.running.projects import Project
 
 pytestmark = pytest.mark.full
 
 HERE = "{}.{}".format(*sys.version_info)
 NASTY = "nasty answers"
-# The Pythons that this machine lacks are named at the top of the report.
-SUBJECTS = [*interpreters.found(), NASTY]
+# The Pythons that this machine lacks are named at the top of the report. Those that the tests do
+# not run on themselves have a shorter test too.
+OTHERS = [version for version in interpreters.found() if version != HERE]
+SUBJECTS = [HERE, NASTY, *(pytest.param(version, marks=pytest.mark.rest) for version in OTHERS)]
 
 COMMANDS = {
     "check": ("make", "check"),
@@ -39,35 +43,46 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def outcomes(
-    workshop: Path, default_project: Project, nasty_project: Project
+    workshop: Path, request: pytest.FixtureRequest
 ) -> Iterator[dict[str, Future[dict[str, Outcome]]]]:
     """All commands in all projects: the default answers on each Python, and the nasty ones.
 
     They run side by side, as many at a time as there are processors.
     """
+    fixtures = {HERE: "default_project", NASTY: "nasty_project"}
+    subjects = {
+        item.callspec.params["outcome"]
+        for item in request.session.items
+        if "outcome" in getattr(item, "fixturenames", ())
+    }
     projects = {
-        version: default_project if version == HERE else Project.render(workshop / version)
-        for version in interpreters.found()
-    } | {NASTY: nasty_project}
+        subject: request.getfixturevalue(fixtures[subject])
+        if subject in fixtures
+        else Project.render(workshop / f"full-{subject}")
+        for subject in subjects
+    }
     with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
         yield {
-            subject: side_by_side.submit(run_all, subject, project, workshop / "hooks" / subject)
+            subject: side_by_side.submit(run_all, subject, project, workshop / "hooks")
             for subject, project in projects.items()
         }
 
 
+def set_up_on(version: str, project: Project) -> None:
+    python = interpreters.found()[version]
+    project.set_up(packages=environment(project.folder, python).parent, python=python)
+    assert project.must(project.program("python"), "-V").startswith(f"Python {version}.")
+
+
 def run_all(subject: str, project: Project, hooks: Path) -> dict[str, Outcome]:
-    if subject not in (HERE, NASTY):
-        python = interpreters.found()[subject]
-        project.set_up(packages=environment(project.folder, python).parent, python=python)
-        assert project.must(project.program("python"), "-V").startswith(f"Python {subject}.")
+    if subject in OTHERS:
+        set_up_on(subject, project)
+    shared = {"PRE_COMMIT_HOME": str(hooks), "MYPY_CACHE_DIR": str(CACHE / "mypy")}
     git(project, "init", "--quiet", "--initial-branch", "main")
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--message", "Begin")
     return {
-        name: Outcome(
-            project.run(*command, PRE_COMMIT_HOME=str(hooks)), git(project, "status", "--porcelain")
-        )
+        name: Outcome(project.run(*command, **shared), git(project, "status", "--porcelain"))
         for name, command in COMMANDS.items()
     }
 
@@ -82,6 +97,24 @@ def outcome(
     request: pytest.FixtureRequest, outcomes: dict[str, Future[dict[str, Outcome]]]
 ) -> dict[str, Outcome]:
     return outcomes[request.param].result()
+
+
+@pytest.mark.parametrize("version", OTHERS)
+def test_a_service_runs_on_each_python(version: str, workshop: Path) -> None:
+    """Every module can be imported and a service answers, on the Pythons that are not this one."""
+    project = Project.render(workshop / f"python-{version}")
+    set_up_on(version, project)
+    names = [
+        ".".join(path.relative_to(project.package.parent).with_suffix("").parts)
+        for path in project.package.rglob("*.py")
+        if path.name != "__main__.py" and "migrations" not in path.parts
+    ]
+    every = "; ".join(f"import {name.removesuffix('.__init__')}" for name in names)
+    project.must(project.program("python"), "-W", "error", "-c", every)
+    with Service(project, free_first_port(1)) as service:
+        cookies = service.sign_in(*service.add_user())
+        with service.client(cookies=cookies) as browser:
+            assert browser.get("/api/me").status_code == 200
 
 
 def assert_green(outcome: Outcome) -> None:

@@ -22,8 +22,9 @@ from typing import Any, Self
 
 from tests.bake import beside_each_other
 from tests.environment import CACHE
+from tests.parts import no_servers
 from tests.running.processes import wait_until
-from tests.running.projects import require
+from tests.running.projects import missing, require
 
 BUILD_IMAGE = Path(__file__).with_name("build-image")
 IMAGE = "server"
@@ -42,6 +43,8 @@ class Site:
     """A network for servers, and the key that opens them."""
 
     def __enter__(self) -> Self:
+        if reason := no_servers():
+            missing(f"deploys to servers need {reason}")
         with contextlib.ExitStack() as stack:
             # A socket's path may have 107 characters only; images take a disk's file system.
             self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="site-")))

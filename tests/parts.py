@@ -1,0 +1,46 @@
+"""What tests need of the machine: named at the start where it is not there.
+
+A test that needs a missing part is skipped; where CI is set it fails.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+# Debian keeps servers where only root's PATH looks.
+PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+PROGRAMS = {
+    "nginx": "nginx's files and stacks",
+    "haproxy": "HAProxy's files and stacks",
+    "chromium": "pages in a browser",
+    "systemd-analyze": "systemd's units",
+    "slowhttptest": "slow clients",
+    "dockerd": "deploys to servers",
+    "debootstrap": "deploys to servers",
+}
+
+
+def lacking() -> list[str]:
+    """A line for each part that is missing: what will not be shown, and how to get it."""
+    lines = [
+        f"not here: {program}, so no {shown}; get it by tests/install-system-packages {program}"
+        for program, shown in PROGRAMS.items()
+        if not shutil.which(program, path=PATH)
+    ]
+    if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")) and not shutil.which("initdb"):
+        lines.append(
+            "not here: PostgreSQL, so no services on it; "
+            "get it by tests/install-system-packages initdb"
+        )
+    if reason := no_servers():
+        lines.append(f"not here: {reason}, so no deploys to servers")
+    return lines
+
+
+def no_servers() -> str:
+    """Why this machine cannot run servers in containers, or nothing."""
+    if os.geteuid():
+        return "root's rights (run `sudo make test-servers`)"
+    if not os.access("/sys/fs/cgroup", os.W_OK):
+        return "cgroups that can be written, which systemd in a container needs (--privileged)"
+    return ""
