@@ -41,6 +41,7 @@ def no_servers() -> str:
     """Why this machine cannot run servers in containers, or nothing."""
     if os.geteuid():
         return "root's rights (run `sudo make test-servers`)"
-    if not os.access("/sys/fs/cgroup", os.W_OK):
+    # The unified hierarchy, or the one of before, in which systemd has a folder.
+    if not any(os.access(f"/sys/fs/cgroup{own}", os.W_OK) for own in ("", "/systemd")):
         return "cgroups that can be written, which systemd in a container needs (--privileged)"
     return ""

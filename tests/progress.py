@@ -24,6 +24,10 @@ class Progress:
         self._total = 0
         self._said = time.monotonic()
 
+    def pytest_sessionstart(self) -> None:
+        # The lines here name the files.
+        self._config.pluginmanager.get_plugin("terminalreporter").showfspath = False
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._expect([item.nodeid for item in session.items])
 
