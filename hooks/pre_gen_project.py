@@ -2,10 +2,15 @@
 
 import json
 import keyword
+import os
 import re
 import shlex
 import sys
 import unicodedata
+from pathlib import Path
+
+# cookiecutter, whose interpreter runs this, is made of it.
+from jinja2 import Environment
 
 # tojson writes plain ASCII without quotes of its own, so an answer stays data whatever it holds.
 try:
@@ -189,6 +194,22 @@ CHECKS = (
 )
 
 
+def given_though_derived():
+    """The names of derived values that were given: no check looks at what those are."""
+    # Cookiecutter runs this from the template's folder, which it may know by a relative path only.
+    folders = (f"/proc/{os.getppid()}/cwd", ANSWERS.get("_repo_dir", ""))
+    files = [file for folder in folders if (file := Path(folder, "cookiecutter.json")).exists()]
+    if not files:
+        return
+    context = json.loads(files[0].read_text(encoding="utf-8"))
+    environment = Environment(**context["_jinja2_env_vars"])  # noqa: S701 - no HTML
+    for name, derived in context.items():
+        if name.startswith("__") and name != "__prompts__":
+            right = environment.from_string(derived).render(cookiecutter=ANSWERS)
+            if ANSWERS[name] != right:
+                yield name
+
+
 def problems():
     for name, check in CHECKS:
         answer = str(ANSWERS[name])
@@ -214,4 +235,15 @@ if found := dict(problems()):
         print(f"  {name} {problem}.", file=sys.stderr)
     print("The same again; replace each question mark:", file=sys.stderr)
     print(f"  {same_again(found)}", file=sys.stderr)
+    sys.exit(1)
+
+# Only from answers that are good can anything be derived.
+if given := list(given_though_derived()):
+    print("No project was made, because derived values were given:", file=sys.stderr)
+    for name in given:
+        print(
+            f"  {name} was given; allowed is what is derived from the answers"
+            " (cruft update --refresh-private-variables).",
+            file=sys.stderr,
+        )
     sys.exit(1)

@@ -241,13 +241,27 @@ def test_a_refusal_leaves_an_existing_project_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hook", ["pre_gen_project.py", "post_gen_project.py"])
 def test_hooks_need_an_old_python_and_nothing_else(hook: str) -> None:
-    """Hooks are written in Python 3.9 and import the standard library only."""
+    """Hooks are written in Python 3.9 and import what cookiecutter cannot be without."""
     source = (TEMPLATE / "hooks" / hook).read_text(encoding="utf-8")
     tree = ast.parse(source, feature_version=(3, 9))
     imported = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     modules = {getattr(node, "module", None) or node.names[0].name for node in imported}
     assert modules
-    assert modules <= sys.stdlib_module_names
+    assert modules <= sys.stdlib_module_names | {"jinja2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("__drain_seconds", "20\nUser=root"), ("__last_port", "8004"), ("__package_name", "os")],
+)
+def test_a_derived_value_that_is_given_is_refused(
+    name: str, value: str, terminal: Callable[..., object], tmp_path: Path
+) -> None:
+    """Nobody checks what such a value is, so it comes from the answers alone."""
+    made = terminal(TEMPLATE, "--no-input", f"{name}={value}", "-o", tmp_path / "out")
+    assert made.returncode != 0
+    assert f"  {name} was given; allowed is what is derived" in made.stderr
+    assert not (tmp_path / "out" / "my-service").exists()
 
 
 @pytest.mark.parametrize("unknown", ["projectname", "__drain_seconds", "_template"])

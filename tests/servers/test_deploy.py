@@ -44,6 +44,22 @@ def upgrade() -> None:
     op.execute("CREATE TABLE halfway (id INTEGER)")
     raise RuntimeError("{REASON}")
 """
+# supervisord as deployed, but with a program that tells its limits and ends it.
+LIMITS = r"""
+install -d -o my-service /tmp/limits
+sed 's,/srv/my-service/current/var,/tmp/limits,; /^files=/d; s/^.include.$/[program:tell]/' \
+    /srv/my-service/current/deploy/supervisor/supervisord.conf > /tmp/limits/supervisord.conf
+mkdir -p /tmp/limits/log && chown my-service /tmp/limits/log
+cat >> /tmp/limits/supervisord.conf <<'END'
+command=sh -c 'echo $(ulimit -Sn) $(ulimit -Hn) >> told; kill $PPID'
+startsecs=0
+autorestart=false
+END
+"""
+RUN_LIMITS = (
+    "systemd-run --quiet --pipe --wait --uid my-service --working-directory /tmp/limits"
+    " --property LimitNOFILE=%s supervisord --nodaemon --configuration supervisord.conf"
+)
 TABLES = """cd /srv/my-service/shared/var && python3 -c '
 import sqlite3
 print(sqlite3.connect("my_service.sqlite3").execute("SELECT name FROM sqlite_master").fetchall())'
@@ -108,6 +124,30 @@ def test_a_second_run_changes_nothing(deployed: Owner) -> None:
     with attack(deployed.server):
         said = deployed.must("deploy")
     assert set(re.findall(r"changed=(\d+)", said)) == {"0"}
+
+
+def test_every_way_to_raise_the_limit_of_files_works(deployed: Owner) -> None:
+    """LimitNOFILE raises both limits, minfds the soft one up to it, limits.conf those of logins."""
+    server = deployed.server
+    # A container's root cannot go above what the container has.
+    most = min(50_000, int(server.run("bash -c 'ulimit -Hn'")))
+    pid = server.run("pgrep --oldest --full '[-]m my_service '")
+    assert server.run(f"awk '/^Max open files/ {{ print $4, $5 }}' /proc/{pid}/limits") == (
+        f"{most} {most}"
+    )
+
+    server.run(LIMITS)
+    server.run(RUN_LIMITS % "1024:15000")
+    assert server.run("cat /tmp/limits/told") == "4096 15000"
+    too_few = server.try_run(RUN_LIMITS % "1024:3000")
+    assert too_few.returncode != 0
+    assert "will only allow you to open 3000 file descriptors" in " ".join(too_few.stdout.split())
+
+    file = "/etc/security/limits.conf"
+    server.run(f"printf 'admin soft nofile 1234\\nadmin hard nofile 12345\\n' >> {file}")
+    said = server.ssh("ulimit -Sn; ulimit -n 12345; ulimit -Sn; ulimit -Hn")
+    server.run(f"sed -i '/^admin /d' {file}")
+    assert said.stdout.split() == ["1234", "12345", "12345"]
 
 
 def test_what_is_not_committed_is_refused(deployed: Owner) -> None:

@@ -32,7 +32,7 @@ PROCESSES = << cookiecutter.process_count >>
 #% endif
 SECRET_AGE = timedelta(days=365)
 ROTATION_AGE = timedelta(days=60)
-OPEN_FILES = 4096
+OPEN_FILES = << cookiecutter.__least_open_files >>
 AUDIT_SECONDS = 120
 
 Check = Callable[[Settings], Iterator[Finding]]
