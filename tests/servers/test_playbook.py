@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.bake import CHOICES
-from tests.environment import tools
+from tests.environment import locked_environment, tools
 
 pytestmark = pytest.mark.servers
 
@@ -41,3 +42,37 @@ def test_ansible_lint_is_content(
     )
     assert done.returncode == 0, done.stdout
     assert "Passed: 0 failure(s), 0 warning(s)" in done.stdout
+
+
+def test_ansible_takes_an_address_for_text(bake: Callable[..., Path], tmp_path: Path) -> None:
+    """Neither its templates nor a shell reads what stands in an address; certbot gets it whole."""
+    email = "{{7*7}}{%raw%}o'brien$HOME`id`%s&|@example.com"
+    project = bake(author_email=email)
+    deploy = project / "deploy"
+    certbot = tmp_path / "certbot"
+    certbot.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$0.asked"\n')
+    certbot.chmod(0o755)
+
+    # The playbook's own variables, and of its tasks that one.
+    _, ask = yaml.safe_load((deploy / "tasks/letsencrypt.yml").read_text())
+    del ask["ansible.builtin.command"]["creates"]
+    (deploy / "tasks/ask.yml").write_text(yaml.safe_dump([ask]))
+    play = (deploy / "playbook.yml").read_text().partition("  tasks:\n")[0]
+    play = play.replace("hosts: workers", "hosts: localhost").replace("become: true", "")
+    include = "  tasks:\n    - ansible.builtin.include_tasks: tasks/ask.yml\n"
+    (deploy / "ask.yml").write_text(play + include)
+    done = subprocess.run(
+        [
+            locked_environment(project / "requirements-deploy.txt") / "ansible-playbook",
+            *("--connection", "local", "--extra-vars", '{"balancer": "nginx", "answering": []}'),
+            "deploy/ask.yml",
+        ],
+        cwd=project,
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert f"--email={email}" in Path(f"{certbot}.asked").read_text().splitlines()
