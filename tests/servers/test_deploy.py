@@ -141,7 +141,7 @@ def test_every_way_to_raise_the_limit_of_files_works(deployed: Owner) -> None:
     assert server.run("cat /tmp/limits/told") == "4096 15000"
     too_few = server.try_run(RUN_LIMITS % "1024:3000")
     assert too_few.returncode != 0
-    assert "will only allow you to open 3000 file descriptors" in " ".join(too_few.stdout.split())
+    assert 'as per the "minfds"' in " ".join(too_few.stdout.split())
 
     file = "/etc/security/limits.conf"
     server.run(f"printf 'admin soft nofile 1234\\nadmin hard nofile 12345\\n' >> {file}")
