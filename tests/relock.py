@@ -51,8 +51,7 @@ def main() -> None:
             (FOLDER / name).write_text(merge(texts))
         # These do not depend on the database.
         for name in ("requirements-deploy.txt", "requirements-template.txt"):
-            (place,) = FOLDER.glob(f"*{name}*")
-            place.write_text((next(iter(projects.values())) / name).read_text())
+            (FOLDER / name).write_text((next(iter(projects.values())) / name).read_text())
 
 
 if __name__ == "__main__":

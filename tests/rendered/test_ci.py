@@ -119,10 +119,3 @@ def test_no_checkout_leaves_credentials_behind(bake: Callable[..., Path]) -> Non
         checkouts = [step for step in steps if "actions/checkout@" in step.get("uses", "")]
         assert checkouts
         assert all(step["with"]["persist-credentials"] is False for step in checkouts)
-
-
-def test_the_lock_of_the_template_job_is_there_where_the_job_is(bake: Callable[..., Path]) -> None:
-    """A project that nothing checks has no lock for what would look for a newer template."""
-    for ci in CHOICES["ci"]:
-        lock = bake(ci=ci, project_slug=ci) / "requirements-template.txt"
-        assert lock.exists() == (ci != "none")
