@@ -1,6 +1,7 @@
 """What stands in deploy/ is accepted by the programs that read it, and agrees with the service."""
 
 import ast
+import inspect
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from supervisor.options import ServerOptions
+from tornado.httpserver import _HTTPRequestContext
 
 from tests.bake import QUESTIONS, package_of
 from tests.deployed import make_certificate, nginx_on_this_machine, on_this_machine
@@ -379,6 +381,23 @@ def test_security_headers_are_the_services(bake: Bake, balancer: str) -> None:
             found = rf"\{{ res\.hdr\({name.lower()}\) -m found \}}"
             pattern = rf"http-after-response set-header {name} {quoted} unless {found}"
         assert re.search(pattern, text), f"{name}: {value}"
+
+
+@pytest.mark.parametrize("balancer", [*BALANCERS, "fleet"])
+def test_what_tornado_believes_is_overwritten(bake: Bake, balancer: str) -> None:
+    """Each header that `xheaders=True` believes is overwritten or removed, in each balancer."""
+    believed = set(re.findall(r'"(X-[\w-]+)"', inspect.getsource(_HTTPRequestContext)))
+    assert believed >= {"X-Real-Ip", "X-Forwarded-For", "X-Scheme", "X-Forwarded-Proto"}
+    file, command = {
+        "nginx": ("nginx/site.conf", "proxy_set_header"),
+        "haproxy": ("haproxy/site.cfg", "http-request (?:set|del)-header"),
+        "fleet": ("fleet/haproxy.cfg.j2", "http-request (?:set|del)-header"),
+    }[balancer]
+    answers = {"database": "postgresql"} if balancer == "fleet" else {"load_balancer": balancer}
+    text = (bake(**answers) / "deploy" / file).read_text()
+    # Unconditionally: "if" and "unless" would stand at the line's end.
+    lines = re.findall(rf"^ +{command} ([\w-]+)(?: [^ \n]+)?$", text, re.MULTILINE)
+    assert {name.title() for name in believed} <= {name.title() for name in lines}
 
 
 @pytest.mark.parametrize("manager", MANAGERS)

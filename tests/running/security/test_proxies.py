@@ -63,6 +63,20 @@ def test_a_client_of_the_proxy_forges_nothing(
     assert seen(answer, stack) == (CLIENT, "http")
 
 
+@pytest.mark.parametrize(
+    "address", ["not an ip", "unix:", "localhost", "198.51.100.7'\"", "[::1", "999.1.1.1", ""]
+)
+def test_what_is_no_address_is_not_believed(
+    balancer_behind_proxy: Balancer, stack: Stack, address: str
+) -> None:
+    """From the proxy, too: then the proxy's own address counts, never the words sent."""
+    headers = {"X-Forwarded-For": address, "X-Real-IP": address, "X-Forwarded-Proto": "http"}
+    answer = balancer_behind_proxy.get(
+        f"http://{balancer_behind_proxy.domain}/login", source=PROXY, headers=headers
+    )
+    assert seen(answer, stack) == (PROXY, "http")
+
+
 def test_from_elsewhere_nothing_is_believed(balancer_behind_proxy: Balancer, stack: Stack) -> None:
     """Whoever gets past the proxy is who the connection says, on http."""
     url = f"http://{balancer_behind_proxy.domain}/login"
