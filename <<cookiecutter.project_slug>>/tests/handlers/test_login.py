@@ -3,7 +3,6 @@
 import asyncio
 import html
 import json
-import logging
 import re
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -436,8 +435,3 @@ async def test_the_security_log_has_who_what_and_whence(
         assert re.fullmatch("[0-9a-f]{32}", entry["request_id"])
         assert entry["time"].endswith("Z")
     assert not any(secret in str(entries) for secret in (PASSWORD, BETTER, "secret", 'wrong"'))
-
-
-def test_no_level_silences_the_security_log() -> None:
-    """LOG_LEVEL is about what the service says of itself."""
-    assert logging.getLogger("security").isEnabledFor(logging.INFO)

@@ -13,7 +13,8 @@ import time
 from tornado.httputil import HTTPServerRequest
 from tornado.log import LogFormatter
 
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+# All but ASCII is escaped: a line separator or half a character from a client breaks no line.
+_encode = json.JSONEncoder(default=str).encode
 
 
 class JsonFormatter(logging.Formatter):
