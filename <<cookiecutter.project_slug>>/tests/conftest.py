@@ -139,18 +139,18 @@ async def open_site(
         listening, port = bind_unused_port()
         settings = load_settings(port=port, **overrides)
         app = make_app(settings, Database(settings.database_url<< ', settings.database_connections' if cookiecutter.database == 'postgresql' >>))
-        server = Server(app)
+        server = Server.of(app, behind_proxy=settings.behind_proxy)
         server.add_socket(listening)
         sites.append(Site(settings, app, server, [listening], f"http://127.0.0.1:{port}", client))
         return sites[-1]
 
     yield open_site
     for site in sites:
-        site.app.live.close()
+        site.app.websockets.close()
         site.server.stop()
         await site.server.close_all_connections()
-        site.app.accounts.close()
-        await site.app.database.close()
+        site.app.settings["accounts"].close()
+        await site.app.settings["database"].close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tornado.httpclient import AsyncHTTPClient
 
-from << cookiecutter.__package_name >>.app import Service
+from << cookiecutter.__package_name >>.runtime.application import Service
 from << cookiecutter.__package_name >>.runtime.server import Server
 from << cookiecutter.__package_name >>.settings import Settings
 

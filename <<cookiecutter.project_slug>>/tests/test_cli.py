@@ -21,12 +21,11 @@ from << cookiecutter.__package_name >>.engine import make_database
 from << cookiecutter.__package_name >>.migrations import check_migrations
 from << cookiecutter.__package_name >>.operations import checks
 from << cookiecutter.__package_name >>.operations.checks import Finding, Severity
-from << cookiecutter.__package_name >>.settings import (
-    Settings,
+from << cookiecutter.__package_name >>.runtime.settings import (
     env_example,
-    load_settings,
     parse_cookie_secret,
 )
+from << cookiecutter.__package_name >>.settings import Settings, load_settings
 
 from .browser import BETTER, PASSWORD
 
@@ -35,7 +34,7 @@ from .browser import BETTER, PASSWORD
 def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, dict[str, object]]]:
     """What the command line would have served, instead of serving it."""
     served: list[tuple[Settings, dict[str, object]]] = []
-    monkeypatch.setattr(cli, "serve", lambda settings, **how: served.append((settings, how)))
+    monkeypatch.setattr(cli, "serve", lambda settings, _, **how: served.append((settings, how)))
     monkeypatch.setattr(cli, "configure_logs", lambda *_, **__: None)
     return served
 
@@ -408,4 +407,4 @@ def test_a_site_is_checked_from_outside(
 def test_the_settings_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """`settings` needs no settings, and prints what stands in `.env.example`."""
     cli.run(["settings"])
-    assert capsys.readouterr().out == env_example()
+    assert capsys.readouterr().out == env_example(Settings)

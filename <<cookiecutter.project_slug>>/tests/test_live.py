@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from tornado.simple_httpclient import HTTPStreamClosedError
 
-from << cookiecutter.__package_name >>.live import SERVICE_RESTART, SIGNED_OUT
+from << cookiecutter.__package_name >>.live import SIGNED_OUT
+from << cookiecutter.__package_name >>.runtime.websockets import SERVICE_RESTART
 
 from .browser import Browser, close_code, next_message
 from .databases import Databases
@@ -21,7 +22,7 @@ from .waiting import until
 async def ticking(site: Site) -> AsyncIterator[Callable[[], None]]:
     """ticking(): from now on the panels are told how the process is doing."""
     tasks: list[asyncio.Task[None]] = []
-    yield lambda: tasks.append(asyncio.create_task(site.app.live.run()))
+    yield lambda: tasks.append(asyncio.create_task(site.app.settings["live"].run()))
     for task in tasks:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -67,7 +68,7 @@ async def test_a_database_that_is_away_signs_nobody_out(
     """As long as nobody can tell whether a session has ended, its panel goes on."""
     await browser.sign_in()
     async with browser.websocket() as socket:
-        await site.app.database.close()
+        await site.app.settings["database"].close()
         databases.drop(site.settings.database_url)
         ticking()
         # The first comes at once, the second just before the sessions are checked.
@@ -79,8 +80,8 @@ async def test_a_draining_process_sends_its_panels_away(site: Site, browser: Bro
     """Panels that are open, or opened late, are told to try again: another process takes them."""
     await browser.sign_in()
     async with browser.websocket() as early:
-        await until(lambda: len(site.app.live) == 1, "the socket to join")
-        site.app.live.close()
+        await until(lambda: len(site.app.settings["live"]) == 1, "the socket to join")
+        site.app.websockets.close()
         async with browser.websocket() as late:
             for socket in (early, late):
                 assert await close_code(socket) == SERVICE_RESTART == 1012
@@ -89,8 +90,8 @@ async def test_a_draining_process_sends_its_panels_away(site: Site, browser: Bro
 async def test_a_panel_that_comes_to_a_drain(site: Site, browser: Browser) -> None:
     """It gets no answer and is not waited for: the balancer asks another process instead."""
     await browser.sign_in()
-    site.app.draining = True
+    site.app.connections.draining = True
     with pytest.raises(HTTPStreamClosedError):
         async with browser.websocket():
             pass
-    assert site.app.in_flight == 0
+    assert site.app.connections.in_flight == 0

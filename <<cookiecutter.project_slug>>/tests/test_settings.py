@@ -7,14 +7,13 @@ import pytest
 from pydantic import ValidationError
 
 import << cookiecutter.__package_name >> as service
-from << cookiecutter.__package_name >>.settings import (
-    Settings,
+from << cookiecutter.__package_name >>.runtime.settings import (
     SettingsError,
     env_example,
-    load_settings,
     new_secret,
     parse_cookie_secret,
 )
+from << cookiecutter.__package_name >>.settings import Settings, load_settings
 
 from .conftest import SECRET
 
@@ -204,7 +203,7 @@ def test_a_database_url_that_cannot_be_read_is_not_shown(folder: Path) -> None:
 def test_the_example_lists_every_setting() -> None:
     """`.env.example` is what the table of settings says; `make fix` writes it anew."""
     example = (PROJECT / ".env.example").read_text(encoding="utf-8")
-    assert example == env_example()
+    assert example == env_example(Settings)
     for name in Settings.model_fields:
         assert f"\n#{name.upper()}=" in example
 
@@ -213,13 +212,15 @@ def test_the_defaults_in_the_example_are_the_defaults(nowhere: Path) -> None:
     """Whoever takes every line of the example as it stands changes nothing."""
     (nowhere / ".env").write_text(f"COOKIE_SECRET={SECRET}")
     usual = load_settings()
-    lines = (line.removeprefix("#") for line in env_example().splitlines() if "# " not in line)
+    lines = (
+        line.removeprefix("#") for line in env_example(Settings).splitlines() if "# " not in line
+    )
     (nowhere / ".env").write_text("\n".join([*lines, f"COOKIE_SECRET={SECRET}"]))
     assert load_settings() == usual
 
 
 def test_nothing_else_reads_the_environment() -> None:
-    """Whoever looks for a setting finds it in settings.py: pydantic asks, and no other file does."""
+    """Settings are read in one place: pydantic asks the environment, and no other file does."""
     package = Path(service.__file__).parent
     readers = {
         file.relative_to(package)
@@ -228,4 +229,4 @@ def test_nothing_else_reads_the_environment() -> None:
         if (isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"})
         or (isinstance(node, ast.alias) and node.name in {"environ", "environb", "getenv"})
     }
-    assert readers <= {Path("settings.py")}
+    assert readers <= {Path("runtime/settings.py")}

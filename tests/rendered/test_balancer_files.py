@@ -134,7 +134,9 @@ def told(project: Path, manager: str, what: str) -> float:
 
 
 def drain_seconds(project: Path) -> float:
-    return number(package_of(project) / "settings.py", r"drain_seconds: [^)]*?default=(\d+)")
+    return number(
+        package_of(project) / "runtime/settings.py", r"drain_seconds: [^)]*?default=(\d+)"
+    )
 
 
 def ping_seconds(project: Path) -> float:
@@ -367,7 +369,7 @@ def test_limits_agree(bake: Bake, manager: str) -> None:
 def test_security_headers_are_the_services(bake: Bake, balancer: str) -> None:
     """What the balancer answers itself has the headers of the service, value by value."""
     project = bake(load_balancer=balancer)
-    source = (package_of(project) / "runtime/handlers.py").read_text()
+    source = (package_of(project) / "runtime/application.py").read_text()
     (literal,) = re.findall(r"^SECURITY_HEADERS = (\{.*?^\})", source, re.DOTALL | re.MULTILINE)
     folder = project / "deploy" / balancer
     text = "\n".join(path.read_text() for path in sorted(folder.iterdir()))

@@ -21,8 +21,8 @@ COMMANDS = re.compile(r":\n\n```\n(.*?)```", re.DOTALL)
 # the place of a line that begins as it does.
 PLACES = {
     "routes.py": "ROUTES = [\n",
-    "settings.py": '    log_level: Literal["DEBUG"',
-    "server.py": "        for chore in chores:",
+    "settings.py": '`make fix` brings new ones to `.env.example`.\n    """\n',
+    "app.py": "    app.background.append(live.run)\n",
 }
 
 
@@ -129,3 +129,20 @@ def test_the_table_is_made(cooked: Project) -> None:
 def test_the_task_runs(service: Service) -> None:
     """The task begins with the process."""
     service.wait_until(lambda: "Tidying up" in service.output, "the task has run")
+
+
+def test_the_upload_is_taken(service: Service) -> None:
+    """The handler takes one file, refuses two and too large ones; all other pages refuse any."""
+    with service.client() as client:
+        client.cookies = service.sign_in(*service.add_user())
+        client.get("/login")
+        token = next(value for name, value in client.cookies.items() if name.endswith("xsrf"))
+
+        def upload(path: str, *files: bytes) -> httpx.Response:
+            sent = [("file", ("name.txt", content)) for content in files]
+            return client.post(path, params={"_xsrf": token}, files=sent)
+
+        assert upload("/upload", b"12345").text == "5 bytes"
+        assert upload("/upload", b"1", b"2").status_code == 400
+        assert upload("/upload", b"x" * 600_000).status_code == 413
+        assert upload("/login", b"12345").status_code == 400

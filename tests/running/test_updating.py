@@ -27,10 +27,10 @@ UPDATE = ("update", "--refresh-private-variables", "--skip-apply-ask", "--checko
 
 HELLO = '''"""A greeting."""
 
-from .base import Api
+from .base import APIHandler
 
 
-class Hello(Api):
+class Hello(APIHandler):
     def get(self) -> None:
         self.write({"hello": "world"})
 '''

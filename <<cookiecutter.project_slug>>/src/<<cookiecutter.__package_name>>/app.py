@@ -1,31 +1,16 @@
-"""What the application is made of. Importing this does nothing; `make_app` puts it together."""
+"""What the application is made of. Importing this does nothing; `open_app` puts it together."""
 
-import re
-import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tornado.httputil import (
-    HTTPConnection,
-    HTTPHeaders,
-    HTTPMessageDelegate,
-    HTTPServerRequest,
-    RequestStartLine,
-    ResponseStartLine,
-)
-from tornado.web import Application, RequestHandler
-
-from . import COMMAND
+from . import COMMAND, DESCRIPTION, NAME
 from .accounts import SESSION_MAX_AGE, Accounts
-from .database import Database
-from .handlers.errors import NotFound
+from .database import DATABASE_ERRORS, Database, reason
 from .live import Live
-from .routes import QUIET_ROUTES, ROUTES
-from .runtime.handlers import Uniform
-from .runtime.logs import RequestLog
-from .runtime.metrics import Metrics
-from .runtime.static_files import StaticFiles
+from .routes import ROUTES
+from .runtime.application import Service
 from .settings import Settings
 
 # Resolved once: where `current` is switched to a new release while this process still runs, the
@@ -47,76 +32,8 @@ XSRF_COOKIE = {
     "httponly": True,
     "expires_days": SESSION_MAX_AGE.days,
 }
-
-
-class Receiving(HTTPMessageDelegate):
-    """Counts a request as in flight while its body is on the way; a handler does from then on."""
-
-    def __init__(self, app: "Service", delegate: HTTPMessageDelegate) -> None:
-        self._app = app
-        self._delegate = delegate
-
-    def headers_received(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
-    ) -> Awaitable[None] | None:
-        self._app.in_flight += 1
-        return self._delegate.headers_received(start_line, headers)
-
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        return self._delegate.data_received(chunk)
-
-    def finish(self) -> None:
-        self._app.in_flight -= 1
-        self._delegate.finish()
-
-    def on_connection_close(self) -> None:
-        self._app.in_flight -= 1
-        self._delegate.on_connection_close()
-
-
-class Service(Application):
-    """The application; its attributes are all that a handler may use."""
-
-    database: Database
-    accounts: Accounts
-    metrics: Metrics
-    request_log: RequestLog
-    live: Live
-    release: str
-    behind_proxy: bool
-    draining = False
-    in_flight = 0
-    silent_since: dict[Any, float]
-    https_settings: dict[str, Any]
-
-    def start_request(
-        self, server_conn: object, request_conn: HTTPConnection
-    ) -> HTTPMessageDelegate:
-        """Note since when a connection is silent. Tornado calls this when it waits for a request."""
-        self.silent_since[server_conn] = time.monotonic()
-        return super().start_request(server_conn, request_conn)
-
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        """Return what takes a request. Tornado calls this as soon as it has the headers."""
-        self.silent_since.pop(request.server_connection, None)
-        # A path without a pattern is looked up at once; Tornado tries one expression after another.
-        if handler := self.settings["exact_routes"].get(request.path):
-            delegate = self.get_handler_delegate(request, handler)
-        else:
-            delegate = super().find_handler(request, **kwargs)
-        if "Content-Length" in request.headers or "Transfer-Encoding" in request.headers:
-            return Receiving(self, delegate)
-        return delegate
-
-    def log_request(self, handler: RequestHandler) -> None:
-        """Count and log a request that was answered. Tornado calls this."""
-        assert isinstance(handler, Uniform)
-        route = self.settings["route_names"].get(type(handler), "unmatched")
-        request, status = handler.request, handler.get_status()
-        seconds = request.request_time()
-        self.metrics.count(request.method or "", route, status, seconds)
-        if route not in QUIET_ROUTES or status >= 400:
-            self.request_log.add(request, status, seconds, handler.request_id)
+# Over https the browser binds them to this host, and never sends them in the clear.
+HTTPS_COOKIES = {setting: f"__Host-{name}" for setting, name in COOKIES.items()}
 
 
 def make_app(settings: Settings, database: Database) -> Service:
@@ -125,10 +42,10 @@ def make_app(settings: Settings, database: Database) -> Service:
     It starts nothing, except that Tornado's autoreload, in debug mode, needs a running event loop.
     """
     keys = settings.cookie_keys
+    accounts = Accounts(database)
     app = Service(
         ROUTES,
-        default_handler_class=NotFound,
-        static_handler_class=StaticFiles,
+        settings,
         static_path=str(FOLDER / "static"),
         published_path=str(PUBLISHED.resolve()),
         template_path=str(FOLDER / "templates"),
@@ -138,29 +55,38 @@ def make_app(settings: Settings, database: Database) -> Service:
         xsrf_cookies=True,
         xsrf_cookie_kwargs=XSRF_COOKIE,
         cross_origin_protection=True,
+        https_settings=HTTPS_COOKIES | {"xsrf_cookie_kwargs": XSRF_COOKIE | {"secure": True}},
         websocket_ping_interval=<< cookiecutter.__ping_seconds >>,
         websocket_ping_timeout=<< cookiecutter.__ping_seconds >>,
         websocket_max_message_size=64 * 1024,
-        exact_routes={
-            rule.regex.pattern.rstrip("$"): rule.target
-            for rule in ROUTES
-            if re.fullmatch(r"[\w/-]+\$", rule.regex.pattern) and not rule.kwargs
+        # What the handlers of the runtime use, and yours by `self.settings[...]`.
+        sessions=accounts,
+        session_days=SESSION_MAX_AGE.days,
+        ping=database.ping,
+        unavailable_errors=DATABASE_ERRORS,
+        reason=reason,
+        template_names={
+            "service_name": NAME,
+            "description": DESCRIPTION,
+            "release": settings.release,
         },
-        route_names={rule.target: rule.regex.pattern.rstrip("$") for rule in ROUTES},
+        accounts=accounts,
+        database=database,
         **COOKIES,
         **settings.debug_flags,
     )
-    app.https_settings = app.settings | {
-        **{setting: f"__Host-{name}" for setting, name in COOKIES.items()},
-        "xsrf_cookie_kwargs": XSRF_COOKIE | {"secure": True},
-    }
-    app.database = database
-    app.accounts = Accounts(database)
-    app.silent_since = {}
-    app.release = settings.release
-    app.behind_proxy = settings.behind_proxy
-    app.metrics = Metrics(app.release)
-    app.request_log = RequestLog(settings.log_level, readable=settings.debug)
-    app.live = Live(app.accounts, app.metrics, settings.port, app.release)
-    app.metrics.watch(in_flight=lambda: app.in_flight, websockets=lambda: len(app.live))
+    live = Live(accounts, app.metrics, settings.port, settings.release)
+    app.settings["live"] = live
+    app.background.append(live.run)
     return app
+
+
+@asynccontextmanager
+async def open_app(settings: Settings) -> AsyncIterator[Service]:
+    """Open what the application needs, hand it out, and close everything at the end."""
+    async with AsyncExitStack() as undo:
+        database = Database(settings.database_url<< ', settings.database_connections' if cookiecutter.database == 'postgresql' >>)
+        undo.push_async_callback(database.close)
+        app = make_app(settings, database)
+        undo.callback(app.settings["accounts"].close)
+        yield app

@@ -15,19 +15,15 @@ from pathlib import Path
 from . import COMMAND, DESCRIPTION, NAME
 from .accounts import AccountError, Accounts, Client
 from .accounts.security_log import log as security_log
+from .app import open_app
 from .database import DATABASE_ERRORS, Database, reason
 from .operations.backup import BackupError, backup, restore
 from .operations.rotation import rotate
 from .runtime.listener import ServerError
 from .runtime.logs import JsonFormatter, configure_logs
 from .runtime.server import serve
-from .settings import (
-    SettingsError,
-    env_example,
-    load_settings,
-    new_secret,
-    secret_is_in_environment,
-)
+from .runtime.settings import SettingsError, env_example, new_secret, secret_is_in_environment
+from .settings import Settings, load_settings
 
 <% if cookiecutter.database == "sqlite" %>
 REMEDY = f"Check DATABASE_URL; if there are no tables yet, make them: {COMMAND} migrate"
@@ -132,14 +128,14 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(command=run_check)
 
     command = commands.add_parser("settings", help="print every setting, as for .env")
-    command.set_defaults(command=lambda _: print(env_example(), end=""))
+    command.set_defaults(command=lambda _: print(env_example(Settings), end=""))
     return main
 
 
 def run_serve(options: argparse.Namespace) -> None:
     settings = load_settings(host=options.host, port=options.port, debug=options.debug)
     configure_logs(settings.log_level, readable=settings.debug)
-    serve(settings, reuse_port=options.reuse_port, processes=options.fork)
+    serve(settings, open_app, reuse_port=options.reuse_port, processes=options.fork)
 
 
 def run_migrate(options: argparse.Namespace) -> None:

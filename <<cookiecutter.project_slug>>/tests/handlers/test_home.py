@@ -2,11 +2,8 @@
 
 import re
 
-import pytest
-
-from << cookiecutter.__package_name >>.runtime import handlers as base
-
 from ..browser import Browser
+from ..running import Site
 
 HOSTILE = """</title><script>alert("1")</script>{{ 1 + 1 }} & '"""
 
@@ -28,10 +25,9 @@ async def test_users_are_greeted(browser: Browser) -> None:
     assert 'action="/logout"' in page
 
 
-async def test_names_are_text(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_names_are_text(site: Site, browser: Browser) -> None:
     """Whatever the service is called, its pages show the name and never run it."""
-    monkeypatch.setattr(base, "NAME", HOSTILE)
-    monkeypatch.setattr(base, "DESCRIPTION", HOSTILE)
+    site.app.settings["template_names"] |= {"service_name": HOSTILE, "description": HOSTILE}
     shown = (
         "&lt;/title&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;{{ 1 + 1 }} &amp; &#x27;"
     )
@@ -41,12 +37,9 @@ async def test_names_are_text(browser: Browser, monkeypatch: pytest.MonkeyPatch)
         assert "alert(" not in page.replace(shown, "")
 
 
-async def test_pages_need_nothing_that_the_policy_forbids(
-    browser: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_pages_need_nothing_that_the_policy_forbids(site: Site, browser: Browser) -> None:
     """No script or style stands in a page, and nothing comes from another host."""
-    monkeypatch.setattr(base, "NAME", "Service")
-    monkeypatch.setattr(base, "DESCRIPTION", "A service")
+    site.app.settings["template_names"] |= {"service_name": "Service", "description": "A service"}
     await browser.sign_in()
     for path in ("/", "/account", "/nothing"):
         page = (await browser.get(path)).body.decode()

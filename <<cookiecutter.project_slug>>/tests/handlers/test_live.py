@@ -31,8 +31,8 @@ async def test_a_page_of_this_site_joins(site: Site, browser: Browser) -> None:
     """The browser of a signed-in user joins, and leaves again when the tab is closed."""
     await browser.sign_in()
     async with browser.websocket({"Origin": site.url}):
-        await until(lambda: len(site.app.live) == 1, "the socket to join")
-    await until(lambda: len(site.app.live) == 0, "the socket to leave")
+        await until(lambda: len(site.app.settings["live"]) == 1, "the socket to join")
+    await until(lambda: len(site.app.settings["live"]) == 0, "the socket to leave")
 
 
 async def test_a_plain_request_is_refused(browser: Browser) -> None:

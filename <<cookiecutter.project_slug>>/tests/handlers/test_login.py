@@ -355,7 +355,7 @@ async def test_a_stale_sign_out_leads_on(browser: Browser) -> None:
 @pytest.fixture
 async def busy(site: Site) -> AsyncIterator[threading.Event]:
     """All threads for passwords are busy until this is set."""
-    queue, over = site.app.accounts._passwords, threading.Event()
+    queue, over = site.app.settings["accounts"]._passwords, threading.Event()
     jobs = [asyncio.create_task(queue._run(over.wait)) for _ in range(queue._workers)]
     yield over
     over.set()
@@ -386,7 +386,7 @@ async def test_a_client_that_hangs_up_takes_no_place_in_the_queue(
     await browser.get("/login")
     token = browser.cookies[browser.xsrf_cookie]
     body = urlencode({"_xsrf": token, "name": "ada", "password": PASSWORD}).encode()
-    queue = site.app.accounts._passwords
+    queue = site.app.settings["accounts"]._passwords
     reader, writer = await asyncio.open_connection("127.0.0.1", site.settings.port)
     head = (
         f"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {browser.xsrf_cookie}={token}\r\n"
@@ -396,7 +396,7 @@ async def test_a_client_that_hangs_up_takes_no_place_in_the_queue(
     await until(lambda: queue._queued == queue._workers + 1, "the login in the queue")
     writer.close()
     await until(lambda: queue._queued == queue._workers, "its place")
-    await until(lambda: site.app.in_flight == 0, "the end of the request")
+    await until(lambda: site.app.connections.in_flight == 0, "the end of the request")
     busy.set()
     assert (await browser.sign_in()).code == 303
     assert not any('"ERROR"' in line for line in logs())

@@ -7,11 +7,11 @@ import pytest
 
 from << cookiecutter.__package_name >>.accounts import SESSION_MAX_AGE
 from << cookiecutter.__package_name >>.operations.rotation import rotate
-from << cookiecutter.__package_name >>.settings import (
+from << cookiecutter.__package_name >>.runtime.settings import (
     SettingsError,
-    load_settings,
     parse_cookie_secret,
 )
+from << cookiecutter.__package_name >>.settings import load_settings
 
 from ..conftest import SECRET
 

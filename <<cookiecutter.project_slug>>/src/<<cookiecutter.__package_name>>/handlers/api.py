@@ -1,10 +1,11 @@
 """The JSON API."""
 
 from ..accounts import CurrentUser
-from ..runtime.handlers import Api, signed_in
+from ..runtime.handlers import signed_in
+from .base import APIHandler
 
 
-class Me(Api):
+class Me(APIHandler):
     """Who is signed in."""
 
     @signed_in

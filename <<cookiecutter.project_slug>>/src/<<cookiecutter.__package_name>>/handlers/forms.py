@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from tornado.web import HTTPError
 
 from ..accounts import AccountError, Busy, Client, Throttled
-from ..runtime.handlers import Page
+from .base import PageHandler
 
 # As balancers log it: the client has closed the connection before it was answered.
 CLIENT_GONE = 499
@@ -21,7 +21,7 @@ NO_COOKIE = (
 Result = TypeVar("Result")
 
 
-class Form(Page):
+class Form(PageHandler):
     """A page with a form."""
 
     # Where the page for a stale form leads on to.

@@ -1,8 +1,8 @@
 """The home page."""
 
-from ..runtime.handlers import Page
+from .base import PageHandler
 
 
-class Home(Page):
+class Home(PageHandler):
     async def get(self) -> None:
         await self.render("home.html")

@@ -27,7 +27,7 @@ class Login(Form):
         replaced = self.current_user.session_id if self.current_user else None
         try:
             token = await self.unless_gone(
-                self.application.accounts.sign_in(
+                self.accounts.sign_in(
                     self.get_body_argument("name", ""),
                     self.get_body_argument("password", "", strip=False),
                     self.client,
@@ -60,6 +60,6 @@ class Login(Form):
 class Logout(Form):
     async def post(self) -> None:
         if user := self.current_user:
-            await self.application.accounts.sign_out(user, self.client)
+            await self.accounts.sign_out(user, self.client)
         self.forget_session()
         self.redirect("/", status=303)

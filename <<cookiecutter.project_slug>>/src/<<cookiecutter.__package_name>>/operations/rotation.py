@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from ..accounts import SESSION_MAX_AGE
-from ..settings import SettingsError, new_secret, parse_cookie_secret
+from ..runtime.settings import SettingsError, new_secret, parse_cookie_secret
 
 RESTART = "Restart all processes (of servers: make deploy)"
 

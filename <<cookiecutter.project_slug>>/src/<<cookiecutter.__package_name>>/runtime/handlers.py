@@ -1,39 +1,22 @@
-"""What all handlers share: headers, the request id, who is signed in, and the shape of errors."""
+"""The base classes of all handlers, made of Tornado's documented hooks only.
+
+A subclass may override `initialize`, `prepare`, `on_finish` and `set_default_headers` without a call
+to `super()`.
+"""
 
 import functools
 import logging
-import re
-import secrets
-import time
 import traceback
 from collections.abc import Awaitable, Callable
+from http.client import responses
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, format_timestamp
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
-from .. import DESCRIPTION, NAME
-from ..accounts import SESSION_MAX_AGE, CurrentUser, Throttled
-from ..database import DATABASE_ERRORS
-
-if TYPE_CHECKING:
-    from ..app import Service
-
 log = logging.getLogger(__name__)
 
-# The policy for every answer, errors included. The balancer adds the same to its own answers.
-SECURITY_HEADERS = {
-    "Content-Security-Policy": "<< cookiecutter.__content_security_policy >>",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
-HTTPS_HEADERS = SECURITY_HEADERS | {"Strict-Transport-Security": "max-age=31536000"}
-REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 RETRY_SECONDS = 5
 MESSAGES = {
     400: "The request could not be understood.",
@@ -44,34 +27,16 @@ MESSAGES = {
     503: "The service cannot answer just now. Try again in a moment.",
 }
 
+Method = Callable[..., Awaitable[None] | None]
 
-http_date = functools.lru_cache(maxsize=2)(format_timestamp)
 
+class BaseHandler(RequestHandler):
+    """What every handler shares: the request id, settings by scheme, and errors as JSON."""
 
-class Uniform(RequestHandler):
-    """What even files and probes share: headers, a request id, a count of what is in flight."""
-
-    application: "Service"
-
-    def __init__(self, application: "Service", request: HTTPServerRequest, **rest: Any) -> None:
-        application.in_flight += 1
-        headers = request.headers
-        # The balancer makes the id; what does not look like one of its own is not passed on.
-        if "X-Request-Id" in headers and REQUEST_ID.fullmatch(headers["X-Request-Id"]):
-            self.request_id = headers["X-Request-Id"]
-        else:
-            self.request_id = secrets.token_hex(16)
-        if application.behind_proxy:
-            # These two only, which the balancer overwrites. Tornado's `xheaders` believes others
-            # too, and before these; and it takes a seventh of a small answer's time.
-            if "X-Real-IP" in headers:
-                request.remote_ip = headers["X-Real-IP"]
-            if "X-Forwarded-Proto" in headers:
-                request.protocol = headers["X-Forwarded-Proto"]
-        super().__init__(application, request, **rest)
-
-    def on_finish(self) -> None:
-        self.application.in_flight -= 1
+    @property
+    def request_id(self) -> str:
+        """The id of the request, in all logs and answers; `Service` sees to it that there is one."""
+        return self.request.headers["X-Request-Id"]
 
     @property
     def https(self) -> bool:
@@ -79,39 +44,26 @@ class Uniform(RequestHandler):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Tornado's settings; over https, those in which cookies are bound to https."""
-        return self.application.https_settings if self.https else self.application.settings
-
-    def clear(self) -> None:
-        """Begin an answer, as Tornado does but in a third of the time, and without `Server`."""
-        self._headers = HTTPHeaders(HTTPS_HEADERS if self.https else SECURITY_HEADERS)
-        self._headers["Content-Type"] = "text/html; charset=UTF-8"
-        self._headers["Date"] = http_date(int(time.time()))
-        self._headers["X-Request-Id"] = self.request_id
-        self._write_buffer = []
-        self._status_code = 200
-        self._reason = "OK"
-        self.set_default_headers()
+        """Tornado's settings; over https, with those that bind cookies to https."""
+        settings = self.application.settings
+        return settings | settings["https_settings"] if self.https else settings
 
     def compute_etag(self) -> str | None:
-        """No etag: what is made for each request is never kept, so nothing can be compared."""
+        """Return no etag: no cache keeps an answer of a handler, so nothing can be compared."""
         return None
 
-    def head(self, *path: str) -> Awaitable[None] | None:
+    def head(self, *path: str, **named: str) -> Awaitable[None] | None:
         """Answer as to GET; Tornado leaves the body out."""
-        return self.get(*path)
-
-    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        """Answer with an error; a database that is away is not a fault in the code: 503."""
-        error = kwargs.get("exc_info", (None, None, None))[1]
-        if isinstance(error, DATABASE_ERRORS):
-            status_code = 503
-        super().send_error(status_code, **kwargs)
+        return self.get(*path, **named)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer with an error. A database that is away is no fault in the code: 503."""
+        if isinstance(_exception(kwargs), self.settings["unavailable_errors"]):
+            status_code = 503
+            self.set_status(status_code)
         if status_code == 503:
             self.set_header("Retry-After", str(RETRY_SECONDS))
-        message = MESSAGES.get(status_code, self._reason + ".")
+        message = MESSAGES.get(status_code, f"{responses.get(status_code, 'Error')}.")
         if status_code >= 500:
             message = MESSAGES.get(status_code, "Something went wrong here. It has been noted.")
         shown = None
@@ -142,35 +94,69 @@ class Uniform(RequestHandler):
         if isinstance(value, HTTPError) and value.status_code < 500:
             return
         fields = {"request_id": self.request_id, "path": self.request.path}
-        if isinstance(value, DATABASE_ERRORS):
+        if isinstance(value, self.settings["unavailable_errors"]):
             log.error("The database cannot be used: %s", value, extra={"fields": fields})
         else:
             log.error("The request failed.", exc_info=value, extra={"fields": fields})
 
 
-class Identified(Uniform):
-    """A handler that knows who is signed in."""
+def _exception(kwargs: dict[str, Any]) -> BaseException | None:
+    error: BaseException | None = kwargs.get("exc_info", (None, None, None))[1]
+    return error
 
-    current_user: CurrentUser | None
+
+def runs_first(first: Method, method: Method) -> Method:
+    """Return `method` as one before which `first` runs, unless an override up the line has done so."""
+
+    @functools.wraps(method)
+    async def both(self: RequestHandler, *args: Any, **kwargs: Any) -> None:
+        for step in (
+            functools.partial(first, self),
+            functools.partial(method, self, *args, **kwargs),
+        ):
+            if (result := step()) is not None:
+                await result
+
+    return both
+
+
+class SessionHandler(BaseHandler):
+    """A handler that knows who is signed in: `self.current_user`, None without a session.
+
+    `settings["sessions"]` finds a user by token: `async current_user(token)`.
+    """
+
+    loads_session = True
+    _session_loaded = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "prepare" in cls.__dict__:
+            cls.prepare = runs_first(cls.load_session, cls.prepare)  # type: ignore[method-assign]
 
     def prepare(self) -> Awaitable[None] | None:
+        return self.load_session()
+
+    def load_session(self) -> Awaitable[None] | None:
+        """Find out who is signed in, once. Tornado cannot await in `get_current_user`."""
         # Without a cookie there is nothing to read and nothing to wait for.
-        if "Cookie" not in self.request.headers:
+        if self._session_loaded or not self.loads_session or "Cookie" not in self.request.headers:
             return None
+        self._session_loaded = True
         # Anything else Tornado would take for version 1, which fails with versioned secrets.
         token = self.get_signed_cookie(self.session_cookie, min_version=2)
         return self.identify(token.decode()) if token else None
 
     async def identify(self, token: str) -> None:
-        """Find out whose session the token is."""
-        self.current_user = await self.application.accounts.current_user(token)
+        """Set `current_user` to the user of this session."""
+        self.current_user = await self.settings["sessions"].current_user(token)
         signed_with = self.get_signed_cookie_key_version(self.session_cookie)
         if self.current_user and signed_with != self.settings["key_version"]:
             # The secret is being replaced: the cookie must outlive the old one.
             self.start_session(token)
 
     def get_current_user(self) -> None:
-        """Nobody, unless `prepare` has found somebody: Tornado cannot await here."""
+        """Return nobody: `load_session` sets `current_user`."""
 
     @property
     def session_cookie(self) -> str:
@@ -182,7 +168,7 @@ class Identified(Uniform):
         self.set_signed_cookie(
             self.session_cookie,
             token,
-            expires_days=SESSION_MAX_AGE.days,
+            expires_days=self.settings["session_days"],
             path="/",
             secure=self.https,
             httponly=True,
@@ -190,65 +176,73 @@ class Identified(Uniform):
         )
 
     def forget_session(self) -> None:
-        """Tell the browser to drop its token."""
+        """Have the browser drop its token."""
         self.clear_cookie(
             self.session_cookie, path="/", secure=self.https, httponly=True, samesite="Lax"
         )
 
 
-class Page(Identified):
+class PageHandler(SessionHandler):
     """A handler that answers with HTML."""
 
     def get_template_namespace(self) -> dict[str, Any]:
-        return super().get_template_namespace() | {
-            "service_name": NAME,
-            "description": DESCRIPTION,
-            "release": self.application.release,
-            "request_id": self.request_id,
-        }
-
-    def set_default_headers(self) -> None:
-        # A page shows who is signed in: no cache may keep it, nor the browser after a logout.
-        self.set_header("Cache-Control", "no-store")
-
-    def come_back_later(self, error: Throttled) -> None:
-        """Answer 429 and say when the next attempt is possible."""
-        self.set_status(429)
-        self.set_header("Retry-After", str(error.seconds))
+        names: dict[str, Any] = self.settings["template_names"]
+        return super().get_template_namespace() | names | {"request_id": self.request_id}
 
     def show_error(self, status: int, message: str, shown_traceback: str | None) -> None:
         self.render(
             "error.html",
             status=status,
-            reason=self._reason,
+            reason=responses.get(status, "Error"),
             message=message,
             traceback=shown_traceback,
         )
 
 
-class Api(Identified):
+class APIHandler(SessionHandler):
     """A handler that answers with JSON, its errors included; the pattern for an API."""
-
-    def set_default_headers(self) -> None:
-        self.set_header("Cache-Control", "no-store")
-
-    def refuse(self, status: int) -> None:
-        """Answer with this error, without the cost of raising one."""
-        self.set_status(status)
-        self.show_error(status, MESSAGES[status], None)
-
-
-Method = Callable[..., Awaitable[None] | None]
 
 
 def signed_in(method: Method) -> Method:
-    """Decorate a method of an `Api`: it is given who is signed in; without anybody, 401."""
+    """Decorate a method of an `APIHandler`: it takes the user first; without one, 401."""
 
     @functools.wraps(method)
-    def checked(self: Api, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
+    def checked(self: APIHandler, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
         if self.current_user is None:
-            self.refuse(401)
+            self.send_error(401)
             return None
         return method(self, self.current_user, *args, **kwargs)
 
     return checked
+
+
+class NotFound(PageHandler):
+    """Answers 404: a page for people, JSON below /api/."""
+
+    loads_session = False
+
+    def prepare(self) -> None:
+        raise HTTPError(404)
+
+    def check_xsrf_cookie(self) -> None:
+        """Nothing is done here that could be forged; without this a POST would get 403."""
+
+    def check_trusted_origin(self, origin: str) -> bool:
+        return True
+
+    def show_error(self, status: int, message: str, shown_traceback: str | None) -> None:
+        kind = BaseHandler if self.request.path.startswith("/api/") else PageHandler
+        kind.show_error(self, status, message, shown_traceback)
+
+
+class Overloaded(BaseHandler):
+    """Answers 503 at once, without a look at the request: others are being answered."""
+
+    def check_xsrf_cookie(self) -> None:
+        """Nothing is done here that could be forged."""
+
+    def check_trusted_origin(self, origin: str) -> bool:
+        return True
+
+    def prepare(self) -> None:
+        self.send_error(503)

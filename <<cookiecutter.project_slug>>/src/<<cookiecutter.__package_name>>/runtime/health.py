@@ -2,43 +2,49 @@
 
 import asyncio
 
-from ..database import DATABASE_ERRORS, reason
-from .handlers import Uniform
+from .handlers import BaseHandler
 
 DATABASE_SECONDS = 2
 
 
-class Healthz(Uniform):
-    """Alive. Asks nothing of anybody: a process must not be restarted because of its database."""
+class Probe(BaseHandler):
+    """A handler for machines. It is answered under overload, too, and logged only when it fails."""
+
+
+class Healthz(Probe):
+    """Alive. It depends on nothing else: a restart of the process would not bring a database back."""
 
     def get(self) -> None:
         self.write({"status": "alive"})
 
 
-class Readyz(Uniform):
-    """May get requests: 200 if it is not draining and its database answers, otherwise 503."""
+class Readyz(Probe):
+    """May get requests: 200 if it is not draining and its database answers, otherwise 503.
+
+    `settings["ping"]` asks the database.
+    """
 
     async def get(self) -> None:
         status = await self._status()
         self.set_status(200 if status == "ready" else 503)
-        self.write({"status": status, "release": self.application.release})
+        self.write({"status": status, "release": self.settings["release"]})
 
     async def _status(self) -> str:
-        if self.application.draining:
+        if self.settings["connections"].draining:
             return "draining"
         try:
             async with asyncio.timeout(DATABASE_SECONDS):
-                await self.application.database.ping()
+                await self.settings["ping"]()
         except TimeoutError:
             return f"the database does not answer within {DATABASE_SECONDS} s"
-        except DATABASE_ERRORS as error:
-            return f"the database cannot be used: {reason(error)}"
+        except self.settings["unavailable_errors"] as error:
+            return f"the database cannot be used: {self.settings['reason'](error)}"
         return "ready"
 
 
-class MetricsText(Uniform):
+class MetricsText(Probe):
     """The metrics of this process. The balancer does not pass this address on."""
 
     def get(self) -> None:
         self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-        self.write(self.application.metrics.text())
+        self.write(self.settings["metrics"].text())

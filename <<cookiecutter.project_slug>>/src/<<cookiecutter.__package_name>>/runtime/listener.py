@@ -9,7 +9,7 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 
-from ..settings import Settings
+from .settings import ProcessSettings
 
 BACKLOG = 1024
 # From <asm-generic/socket.h>; Python has no name for it.
@@ -21,7 +21,7 @@ class ServerError(Exception):
     """The server cannot start; the message says why and what to do."""
 
 
-def bind(settings: Settings, *, reuse_port: bool = False) -> list[socket.socket]:
+def bind(settings: ProcessSettings, *, reuse_port: bool = False) -> list[socket.socket]:
     """Bind the port, on all addresses of the host. Raises ServerError if it cannot be had."""
     try:
         return bind_sockets(settings.port, settings.host, backlog=BACKLOG, reuse_port=reuse_port)
@@ -41,7 +41,9 @@ def bind(settings: Settings, *, reuse_port: bool = False) -> list[socket.socket]
         ) from error
 
 
-def turn_newcomers_away(server: HTTPServer, sockets: list[socket.socket], *, shared: bool) -> None:
+def refuse_new_connections(
+    server: HTTPServer, sockets: list[socket.socket], *, shared: bool
+) -> None:
     """Have new connections refused at once; those that are made, or being made, are served.
 
     Closing a socket that listens resets what waits in its queue, and each handshake under way. So

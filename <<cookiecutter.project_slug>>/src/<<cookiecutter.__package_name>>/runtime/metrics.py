@@ -28,7 +28,12 @@ METHODS = frozenset(RequestHandler.SUPPORTED_METHODS)
 class Metrics:
     """The counters of one process."""
 
-    def __init__(self, release: str) -> None:
+    def __init__(
+        self,
+        release: str,
+        in_flight: Callable[[], int] = lambda: 0,
+        websockets: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -45,11 +50,11 @@ class Metrics:
             ["route"],
             registry=self._registry,
         )
-        self._in_flight = Gauge(
+        Gauge(
             "http_requests_in_flight", "Requests being answered.", registry=self._registry
-        )
-        self._websockets = Gauge(
-            "websocket_connections", "Open WebSockets.", registry=self._registry
+        ).set_function(in_flight)
+        Gauge("websocket_connections", "Open WebSockets.", registry=self._registry).set_function(
+            websockets
         )
         self._lag = Gauge(
             "event_loop_lag_seconds",
@@ -60,11 +65,6 @@ class Metrics:
         self._counters = functools.cache(self._find_counters)
         self.lag_seconds = 0.0
         self._lag.set_function(lambda: self.lag_seconds)
-
-    def watch(self, in_flight: Callable[[], int], websockets: Callable[[], int]) -> None:
-        """Read these two whenever the metrics are asked for."""
-        self._in_flight.set_function(in_flight)
-        self._websockets.set_function(websockets)
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request and how long it took."""
@@ -78,7 +78,7 @@ class Metrics:
         return self._requests.labels(method, route, str(status)), self._seconds.labels(route)
 
     async def measure_lag(self) -> None:
-        """Measure the event loop's lag for ever."""
+        """Measure the event loop's lag until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + LAG_INTERVAL_SECONDS

@@ -2,27 +2,27 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
 import socket
-import time
-import weakref
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
 
 import uvloop
 from tornado.httpserver import HTTPServer
+from tornado.httputil import ParseBodyConfig, ParseMultipartConfig, set_parse_body_config
 from tornado.iostream import IOStream
 from tornado.process import fork_processes
 
-from ..app import Service, make_app
-from ..database import Database
-from ..settings import Settings
-from .listener import ServerError, bind, turn_newcomers_away
+from .application import Service
+from .connections import Connections
+from .listener import ServerError, bind, refuse_new_connections
 <% if cookiecutter.process_manager == "systemd" %>
 from .notify import keep_watchdog_quiet, notify
 <% endif %>
+from .settings import ProcessSettings
 
 log = logging.getLogger(__name__)
 
@@ -31,56 +31,57 @@ MAX_HEADER_BYTES = 32 * 1024
 # The balancer closes a connection to us that was idle for << cookiecutter.__upstream_idle_seconds >> s. We never do it first: it might be
 # sending a request at that very moment.
 BALANCER_IDLE_SECONDS = << cookiecutter.__upstream_idle_seconds >> + 0.5
-# Whoever comes past the balancer is not waited for for ever.
+# Idle timeout for clients that bypass the load balancer.
 CLIENT_IDLE_SECONDS = 75
 # A handshake that has begun is over by then, unless a packet was lost.
 HANDSHAKE_SECONDS = 0.3
 BODY_SECONDS = 60
 
 
-class Server(HTTPServer):
-    """Tornado's HTTP server, knowing which of its connections are open, and which are silent."""
+AnySettings = TypeVar("AnySettings", bound=ProcessSettings)
+OpenApp = Callable[[AnySettings], AbstractAsyncContextManager[Service]]
 
-    def initialize(self, app: Service, **options: Any) -> None:  # type: ignore[override]
-        super().initialize(app, **options)
-        # `close_silent` stands in for the timer that Tornado sets, and takes back, for each request:
-        # that takes a fifteenth of a small answer's time.
-        self.conn_params.header_timeout = None
-        self._silent_since = app.silent_since
-        self._streams: weakref.WeakSet[IOStream] = weakref.WeakSet()
+
+class Server(HTTPServer):
+    """Tornado's HTTP server, which notes each connection that it accepts."""
+
+    _note: Connections
+
+    @classmethod
+    def of(cls, app: Service, *, behind_proxy: bool) -> "Server":
+        """Return the server of an application, with all limits."""
+        server = cls(
+            app,
+            xheaders=behind_proxy,
+            idle_connection_timeout=CLIENT_IDLE_SECONDS,
+            max_body_size=MAX_BODY_BYTES,
+            max_buffer_size=MAX_BODY_BYTES + MAX_HEADER_BYTES,
+            max_header_size=MAX_HEADER_BYTES,
+            body_timeout=BODY_SECONDS,
+        )
+        server._note = app.connections
+        return server
 
     def handle_stream(self, stream: IOStream, address: tuple) -> None:  # type: ignore[type-arg]
-        self._streams.add(stream)
+        self._note.opened(stream)
         super().handle_stream(stream, address)
 
-    def on_close(self, server_conn: object) -> None:
-        self._silent_since.pop(server_conn, None)
-        super().on_close(server_conn)
 
-    async def close_silent(self) -> None:
-        """Close connections over which no request has come for too long, for ever."""
-        while True:
-            await asyncio.sleep(1)
-            latest = time.monotonic() - CLIENT_IDLE_SECONDS
-            for connection, since in list(self._silent_since.items()):
-                if since > latest:
-                    break  # all that follow came later
-                connection.stream.close()
-
-    def connected(self) -> bool:
-        """Tell whether any connection is open."""
-        return not all(stream.closed() for stream in self._streams)
-
-
-def serve(settings: Settings, *, reuse_port: bool = False, processes: int | None = None) -> None:
-    """Run the service until it is told to stop: as one process, or as several that share a port.
+def serve(
+    settings: AnySettings,
+    open_app: OpenApp[AnySettings],
+    *,
+    reuse_port: bool = False,
+    processes: int | None = None,
+) -> None:
+    """Run the service until a signal ends it: as one process, or as several that share a port.
 
     With `processes` a parent opens the port and forks that many children, 0 meaning one for each
     processor. Raises ServerError if the port cannot be had or the system cannot do what was asked.
     """
     if processes is None:
         sockets = bind(settings, reuse_port=reuse_port)
-        uvloop.run(main(settings, sockets, shared=reuse_port))
+        uvloop.run(main(settings, open_app, sockets, shared=reuse_port))
         return
     if settings.debug_flags["autoreload"]:
         raise ServerError(
@@ -109,11 +110,12 @@ def serve(settings: Settings, *, reuse_port: bool = False, processes: int | None
     except OSError:
         # It is closed already: this child was started for one that died when all were to stop.
         return
-    uvloop.run(main(settings, sockets, lifeline, shared=True))
+    uvloop.run(main(settings, open_app, sockets, lifeline, shared=True))
 
 
 async def main(
-    settings: Settings,
+    settings: AnySettings,
+    open_app: OpenApp[AnySettings],
     sockets: list[socket.socket],
     lifeline: int | None = None,
     *,
@@ -123,30 +125,19 @@ async def main(
 
     `shared` tells that other processes listen on the same port.
     """
+    refuse_multipart()
     async with contextlib.AsyncExitStack() as undo:
-        database = Database(settings.database_url<< ', settings.database_connections' if cookiecutter.database == 'postgresql' >>)
-        undo.push_async_callback(database.close)
+        app = await undo.enter_async_context(open_app(settings))
+        server = Server.of(app, behind_proxy=settings.behind_proxy)
 
-        app = make_app(settings, database)
-        undo.callback(app.accounts.close)
-
-        server = Server(
-            app,
-            max_body_size=MAX_BODY_BYTES,
-            max_buffer_size=MAX_BODY_BYTES + MAX_HEADER_BYTES,
-            max_header_size=MAX_HEADER_BYTES,
-            body_timeout=BODY_SECONDS,
-        )
-
-        chores = [app.metrics.measure_lag(), app.live.run(), server.close_silent()]
+        background = [task() for task in app.background]
 <% if cookiecutter.process_manager == "systemd" %>
-        chores.append(keep_watchdog_quiet())
+        background.append(keep_watchdog_quiet())
 <% endif %>
-        for chore in chores:
-            undo.callback(asyncio.create_task(chore).cancel)
+        for task in background:
+            undo.callback(asyncio.ensure_future(task).cancel)
 
         stop = stop_event(lifeline)
-        spare_garbage_collector()
         server.add_sockets(sockets)
         log.info("Serving %s on http://%s:%d", settings.release, settings.host, settings.port)
 <% if cookiecutter.process_manager == "systemd" %>
@@ -161,14 +152,13 @@ async def main(
     log.info("Stopped")
 
 
-def spare_garbage_collector() -> None:
-    """Have it look at what requests leave behind only, and less often.
+def refuse_multipart() -> None:
+    """Answer 400 to multipart bodies: no handler here takes one.
 
-    Otherwise it walks over all modules again and again, for a tenth of a small answer's time.
+    Tornado parses them before it looks for a handler, and some stall the event loop for half a
+    second. docs/recipes.md has the way to take uploads.
     """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    set_parse_body_config(ParseBodyConfig(multipart=ParseMultipartConfig(enabled=False)))
 
 
 def stop_event(lifeline: int | None) -> asyncio.Event:
@@ -200,21 +190,20 @@ async def drain(
     server: Server,
     sockets: list[socket.socket],
     app: Service,
-    settings: Settings,
+    settings: ProcessSettings,
     *,
     shared: bool = False,
 ) -> None:
     """Leave without a client noticing, in `drain_seconds` at most.
 
-    Say not ready, have newcomers refused, close each connection behind its next answer, send the
-    WebSockets elsewhere, wait until all is answered.
+    Be unready, refuse new connections, answer with `Connection: close`, send the WebSockets
+    elsewhere, wait until all is answered.
     """
     log.info("Draining")
-    app.draining = True
+    app.connections.draining = True
     await asyncio.sleep(settings.unready_seconds)
-    turn_newcomers_away(server, sockets, shared=shared)
-    server.conn_params.no_keep_alive = True
-    app.live.close()
+    refuse_new_connections(server, sockets, shared=shared)
+    app.websockets.close()
 
     loop = asyncio.get_running_loop()
     begin = loop.time()
@@ -222,10 +211,11 @@ async def drain(
     idle_end = min(end, begin + BALANCER_IDLE_SECONDS)
     settled = min(end, begin + HANDSHAKE_SECONDS)
     while loop.time() < settled or (
-        server.connected() and loop.time() < (end if app.in_flight else idle_end)
+        app.connections.any_open()
+        and loop.time() < (end if app.connections.in_flight else idle_end)
     ):
         await asyncio.sleep(0.01)
-    if app.in_flight:
-        log.warning("%d requests were cut off: DRAIN_SECONDS is over", app.in_flight)
+    if app.connections.in_flight:
+        log.warning("%d requests were cut off: DRAIN_SECONDS is over", app.connections.in_flight)
     server.stop()
     await server.close_all_connections()

@@ -6,21 +6,18 @@ from pathlib import Path
 
 from tornado.web import HTTPError, StaticFileHandler
 
-from .handlers import Page
+from .handlers import PageHandler
 
 
-class StaticFiles(StaticFileHandler, Page):  # type: ignore[misc]
+class StaticFiles(StaticFileHandler, PageHandler):  # type: ignore[misc]
     """Files below /static/; `static_url` adds the hash of the content as the argument `v`.
 
     The page may be that of another release. Its files are in the store of published files; what is
     in neither, or has other content by now, no browser may keep.
     """
 
-    def set_default_headers(self) -> None:
-        """None but those of all answers; how long to keep a file depends on its address."""
-
-    def prepare(self) -> None:
-        """Ask nobody who they are: files are for everybody."""
+    # Files are for everybody.
+    loads_session = False
 
     def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
         # No file's name holds it, and the system refuses it in words that Tornado does not expect.

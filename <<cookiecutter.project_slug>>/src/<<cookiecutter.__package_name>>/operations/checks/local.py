@@ -20,7 +20,8 @@ from ...engine import path
 from ...engine import connection_limit
 #% endif
 from ...migrations import pending_migrations
-from ...settings import Settings, SettingsError, load_settings
+from ...runtime.settings import SettingsError
+from ...settings import Settings, load_settings
 from .findings import Finding, error, warning
 
 # The process manager kills a worker that has not ended this long after SIGTERM; it stands in
