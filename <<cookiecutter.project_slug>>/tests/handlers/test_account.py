@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from << cookiecutter.__package_name >>.accounts import Client, CurrentUser, sessions
+from << cookiecutter.__package_name >>.accounts import Accounts, Client, CurrentUser, sessions
 from << cookiecutter.__package_name >>.accounts.throttle import PER_NAME
 
 from ..browser import BETTER, PASSWORD, Browser
@@ -138,14 +138,15 @@ async def test_a_change_that_has_ended_meanwhile_is_no_fault(
     """Where the new session has ended before its page was made, the browser signs in again."""
     browser = site.browser()
     await browser.sign_in()
-    change = site.app.settings["accounts"].change_password
+    accounts: Accounts = site.app.settings["accounts"]
+    change = accounts.change_password
 
     async def changed(user: CurrentUser, *rest: Any) -> str:
         token = await change(user, *rest)
-        await site.app.settings["accounts"].end_sessions(user.name, Client("test"))
+        await accounts.end_sessions(user.name, Client("test"))
         return token
 
-    monkeypatch.setattr(site.app.settings["accounts"], "change_password", changed)
+    monkeypatch.setattr(accounts, "change_password", changed)
     form = {"current_password": PASSWORD, "new_password": BETTER}
     response = await browser.post("/account", form)
     assert response.code == 303

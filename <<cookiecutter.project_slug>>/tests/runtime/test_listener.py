@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from << cookiecutter.__package_name >>.runtime import listener
-from << cookiecutter.__package_name >>.runtime.listener import ServerError, bind, refuse_new_connections
+from << cookiecutter.__package_name >>.runtime.listener import ServerError, bind
 from << cookiecutter.__package_name >>.settings import load_settings
 
 from ..running import Site, free_port
@@ -68,7 +68,7 @@ async def test_what_waits_is_served_and_newcomers_are_refused(site: Site, *, sha
     where = ("127.0.0.1", site.settings.port)
     # While this loop makes them the server, on the same loop, cannot accept them.
     waiting = [socket.create_connection(where) for _ in range(20)]
-    refuse_new_connections(site.server, site.sockets, shared=shared)
+    listener.refuse_new_connections(site.server, site.sockets, shared=shared)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(where)
     for connection in waiting:
@@ -92,7 +92,7 @@ async def test_each_address_of_a_host_is_left(site: Site) -> None:
     site.server.add_sockets(sockets)
     addresses = [each.getsockname()[:2] for each in sockets]
     waiting = [socket.create_connection(address) for address in addresses]
-    refuse_new_connections(site.server, sockets, shared=False)
+    listener.refuse_new_connections(site.server, sockets, shared=False)
     for address in addresses:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address)
