@@ -78,6 +78,5 @@ clean: ## Remove what these targets made
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/ready: requirements.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(PYTHON) '<<cookiecutter.project_slug>>/deploy/venv' .venv requirements.txt
 	@touch $@
