@@ -1,0 +1,345 @@
+"""Break each feature of a generated project, and see that its tests fail: `make test-mutations`.
+
+A mutation is a change of one place in one file. One stands here for each promise of SECURITY.md,
+whose table names the tests, and for each row of "you get" in README.md. A promise or a row without
+a mutation, a place that is not found, and a mutation that no test notices are reported.
+
+    python -m tests.mutations [WORD...]   # those whose claims hold one of these words
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bake import TEMPLATE
+from tests.environment import environment
+from tests.running.projects import Project
+
+PACKAGE = "src/my_service"
+CAUGHT, SURVIVED = 1, 0  # as pytest ends: tests have failed, all have passed
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A claim, and the change that breaks it; `tests` are given where SECURITY.md names none."""
+
+    claim: str
+    file: str
+    before: str
+    after: str
+    tests: str = ""
+
+
+PROMISES = [
+    Mutation(
+        "Without a good cookie secret nothing starts",
+        "settings.py",
+        '" accepted. The command `secret new` makes one.",',
+        '" accepted.", default="1:for-tests-only-0123456789-abcdefghijklmnop",',
+    ),
+    Mutation(
+        "The secret is replaced without signing anybody out",
+        "operations/rotation.py",
+        "keys = {newest: keys.pop(newest)} | keys",
+        "keys = {newest: keys.pop(newest)}",
+    ),
+    Mutation(
+        "Passwords are stored as argon2id hashes after RFC 9106",
+        "accounts/passwords.py",
+        "self._hasher = PasswordHasher()",
+        "self._hasher = PasswordHasher(memory_cost=1024)",
+    ),
+    Mutation(
+        "An unknown name and a wrong password look the same",
+        "accounts/accounts.py",
+        "user = await self.users.find(name)\n        right =",
+        "user = await self.users.find(name)\n"
+        "        if user is None:\n"
+        '            raise AccountError("There is no such account.")\n'
+        "        right =",
+    ),
+    Mutation(
+        "Guessing is stopped, across processes and restarts",
+        "accounts/throttle.py",
+        "if failed >= limits[subject]:",
+        "if failed >= 1000 * limits[subject]:",
+    ),
+    Mutation(
+        "A session has a new id at each login",
+        "accounts/sessions.py",
+        "token, now = secrets.token_urlsafe(32), _now()",
+        'token, now = f"{user_id:032}", _now()',
+    ),
+    Mutation(
+        "A session is dead at once after a logout or a new password",
+        "accounts/sessions.py",
+        "ending = delete(Session).where(Session.user_id == user_id)",
+        "ending = delete(Session).where(Session.user_id == user_id, Session.id < 0)",
+    ),
+    Mutation(
+        "Sessions end after a week unused and a month in all",
+        "accounts/sessions.py",
+        "Session.seen_at >= now - SESSION_IDLE_TIMEOUT, Session.created_at >= now - SESSION_MAX_AGE",
+        "Session.seen_at >= now - SESSION_IDLE_TIMEOUT",
+    ),
+    Mutation(
+        "What has expired is removed from the database",
+        "accounts/sessions.py",
+        "delete(Session).where(not_(_living()) | (Session.id == replaced) | excess)",
+        "delete(Session).where((Session.id == replaced) | excess)",
+    ),
+    Mutation(
+        "Nobody sees or ends the sessions of somebody else",
+        "accounts/sessions.py",
+        "ending = delete(Session).where(Session.user_id == user_id)",
+        "ending = delete(Session)",
+    ),
+    Mutation(
+        "Who has the database has no session",
+        "accounts/sessions.py",
+        "return hashlib.sha256(token.encode()).digest()",
+        "return token.encode()",
+    ),
+    Mutation(
+        "Cookies are out of reach for scripts, other sites and plain http",
+        "runtime/handlers.py",
+        "secure=self.https,\n            httponly=True,",
+        "secure=self.https,",
+    ),
+    Mutation(
+        "No other site can send a form in a user's name",
+        "app.py",
+        "xsrf_cookies=True",
+        "xsrf_cookies=False",
+    ),
+    Mutation(
+        "No other site can open a WebSocket in a user's name",
+        "handlers/live.py",
+        "    def on_close(self)",
+        "    def check_origin(self, origin: str) -> bool:\n        return True\n\n"
+        "    def on_close(self)",
+    ),
+    Mutation(
+        "A login never leads off the site",
+        "handlers/login.py",
+        r"/(?!/)[^\\\x00-\x20\x7f]*",
+        r"/.*",
+    ),
+    Mutation(
+        "The security headers stand on every answer, errors included",
+        "runtime/handlers.py",
+        '    "X-Content-Type-Options": "nosniff",\n',
+        "",
+    ),
+    Mutation(
+        "Pages load nothing from elsewhere and run no inline script",
+        "templates/home.html",
+        "{% block",
+        "<script>1</script>{% block",
+    ),
+    Mutation(
+        "Nothing outside `static/` is served",
+        "runtime/static_files.py",
+        "return super().validate_absolute_path(root, absolute_path)",
+        "return absolute_path if Path(absolute_path).is_file() else None",
+    ),
+    Mutation(
+        "Browsers keep no other bytes under a hash than its own",
+        "runtime/static_files.py",
+        "version is not None\n",
+        "True\n        ) or (\n            version is not None\n",
+    ),
+    Mutation(
+        "Logs hold no secret, cookie, password or query string",
+        "runtime/handlers.py",
+        '"path": self.request.path}',
+        '"path": self.request.uri}',
+    ),
+    Mutation(
+        "Visitors see no traceback",
+        "runtime/handlers.py",
+        'self.settings["serve_traceback"] and "exc_info" in kwargs',
+        '"exc_info" in kwargs',
+    ),
+    Mutation(
+        "`check` tells all of what is unsafe, each by its id",
+        "operations/checks/site.py",
+        "async def leaks(site: Site) -> AsyncIterator[Finding]:\n",
+        "async def leaks(site: Site) -> AsyncIterator[Finding]:\n    if site:\n        return\n",
+    ),
+    Mutation(
+        "Headers and bodies have limits",
+        "runtime/server.py",
+        "max_body_size=MAX_BODY_BYTES",
+        "max_body_size=100 * MAX_BODY_BYTES",
+    ),
+]
+
+HERE = "tests/rendered/"
+BALANCERS = f"{HERE}test_balancer_files.py"
+FOLDER = "<<cookiecutter.project_slug>>"
+# Tests of the template, where the file stands in its folder; else those of the project.
+ROWS = [
+    Mutation(
+        "a service",
+        "runtime/handlers.py",
+        'self.finish({"error": error})',
+        "self.finish()",
+        "tests/runtime/test_handlers.py tests/handlers/test_errors.py tests/handlers/test_api.py",
+    ),
+    Mutation(
+        "accounts",
+        "accounts/accounts.py",
+        "if user is None or not right:",
+        "if user is None:",
+        "tests/accounts/test_accounts.py",
+    ),
+    Mutation(
+        "a live page",
+        "live.py",
+        '"pid": os.getpid(),',
+        '"pid": 0,',
+        "tests/test_live.py tests/handlers/test_live.py",
+    ),
+    Mutation(
+        "one process per CPU",
+        f"{FOLDER}/deploy/local/supervisord.conf",
+        "--port ",
+        "--port 1",
+        f"{BALANCERS}::test_supervisord_accepts",
+    ),
+    Mutation(
+        "restarts that nobody notices",
+        "runtime/server.py",
+        "while loop.time() < settled or (",
+        "while loop.time() < begin or (",
+        "tests/runtime/test_server.py",
+    ),
+    Mutation(
+        "safe defaults",
+        f"{FOLDER}/deploy/<<cookiecutter.load_balancer>>/"
+        "<% if cookiecutter.load_balancer == 'nginx' %>https.conf<% endif %>",
+        "ssl_protocols",
+        "ssl_protocols TLSv1 ",
+        f"{BALANCERS}::test_nginx_accepts {BALANCERS}::test_analysers_find_nothing",
+    ),
+    Mutation(
+        "one server or several",
+        f"{FOLDER}/deploy/tasks/server.yml",
+        "state: directory\n    follow: false\n    owner: root",
+        "state: directory\n    owner: root\n   follow: no",
+        f"{HERE}test_files.py::test_every_file_can_be_read",
+    ),
+    Mutation(
+        "a database",
+        "migrations/versions/0001_accounts.py",
+        "nullable=False",
+        "nullable=True",
+        "tests/test_migrations.py",
+    ),
+    Mutation(
+        "checks of each change",
+        f"{FOLDER}/<% if cookiecutter.ci == 'gitlab' %>.gitlab-ci.yml<% endif %>",
+        "make check",
+        "make help",
+        f"{HERE}test_ci.py",
+    ),
+    Mutation(
+        "static files",
+        "runtime/static_files.py",
+        "public, max-age=31536000, immutable",
+        "no-cache",
+        "tests/runtime/test_static_files.py",
+    ),
+    Mutation(
+        "what operators ask for",
+        "runtime/health.py",
+        '200 if status == "ready" else 503',
+        "200",
+        "tests/runtime/test_health.py",
+    ),
+    Mutation(
+        "a clean start",
+        f"{FOLDER}/src/<<cookiecutter.__package_name>>/app.py",
+        "import re\n",
+        "import re, os\n",
+        f"{HERE}test_checks.py::test_formatter_and_linter_are_content",
+    ),
+]
+
+
+def rows_of(text: str, header: str) -> dict[str, str]:
+    """The first column of a table, each with the rest of its row."""
+    table = text.partition(f"\n| {header} |")[2].partition("\n\n")[0].splitlines()[2:]
+    return {row.split("|")[1].strip(): row for row in table}
+
+
+def named_tests(row: str) -> list[str]:
+    return re.findall(r"`(tests/[^`]+::[^`]+)`", row)
+
+
+def pytest_ends(folder: Path, python: Path | str, tests: list[str]) -> int:
+    command = [python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode
+
+
+def result_of(mutation: Mutation, path: Path, folder: Path, python: Path | str) -> str:
+    """What becomes of the mutation: caught, or what is wrong."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if mutation.before not in text:
+        return f"NOT FOUND in {mutation.file}: {mutation.before!r}"
+    path.write_text(text.replace(mutation.before, mutation.after), encoding="utf-8")
+    try:
+        ended = pytest_ends(folder, python, mutation.tests.split())
+    finally:
+        path.write_text(text, encoding="utf-8")
+    if ended == SURVIVED:
+        return "SURVIVED"
+    return "caught" if ended == CAUGHT else f"BROKEN: pytest ended with {ended}"
+
+
+def main(words: list[str]) -> int:
+    bad = 0
+    with tempfile.TemporaryDirectory(prefix="mutations-") as scratch:
+        project = Project.render(Path(scratch, "project"))
+        project.set_up(packages=environment(project.folder).parent)
+        copy = Path(scratch, "template")
+        subprocess.run(["git", "clone", "--quiet", TEMPLATE, copy], check=True)
+        for name in (".venv", ".cache"):
+            (copy / name).symlink_to(TEMPLATE / name)
+
+        promised = rows_of((project.folder / "SECURITY.md").read_text(), "promise")
+        named = {claim: " ".join(named_tests(row)) for claim, row in promised.items()}
+        given = rows_of((TEMPLATE / "README.md").read_text(), "you get")
+        all_mutations = [
+            *(
+                Mutation(m.claim, m.file, m.before, m.after, named.get(m.claim, ""))
+                for m in PROMISES
+            ),
+            *ROWS,
+        ]
+        for claim in {*promised, *given} - {mutation.claim for mutation in all_mutations}:
+            print(f"{claim}: WITHOUT A MUTATION")
+            bad += 1
+        for mutation in all_mutations:
+            if words and not any(word in mutation.claim for word in words):
+                continue
+            of_template = mutation.file.startswith(FOLDER)
+            if not mutation.tests:
+                result = "NO LONGER PROMISED"
+            elif of_template:
+                result = result_of(mutation, copy / mutation.file, copy, sys.executable)
+            else:
+                path = project.package / mutation.file
+                result = result_of(mutation, path, project.folder, project.program("python"))
+            print(f"{mutation.claim}: {result}", flush=True)
+            bad += result != "caught"
+    print(f"{bad} not as they should be")
+    return min(bad, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
