@@ -82,7 +82,8 @@ PROMISES = [
     Mutation(
         "Sessions end after a week unused and a month in all",
         "accounts/sessions.py",
-        "Session.seen_at >= now - SESSION_IDLE_TIMEOUT, Session.created_at >= now - SESSION_MAX_AGE",
+        "Session.seen_at >= now - SESSION_IDLE_TIMEOUT, Session.created_at >= now - SESSION"
+        "_MAX_AGE",
         "Session.seen_at >= now - SESSION_IDLE_TIMEOUT",
     ),
     Mutation(

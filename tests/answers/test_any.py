@@ -103,7 +103,7 @@ def render() -> Callable[[str, dict[str, Any]], str]:
 
 def context_of(environment: StrictEnvironment, answers: dict[str, str]) -> dict[str, Any]:
     """What cookiecutter makes of answers: the defaults of the others, and what is derived."""
-    context: dict[str, Any] = {}
+    context: dict[str, Any] = {"_template": "gh:org/tornado-deploy"}
     for name, default in CONTEXT.items():
         if name in answers:
             context[name] = answers[name]
@@ -149,9 +149,11 @@ def test_any_text_arrives_exactly_or_is_refused(
 
 def assert_reasons(said: str) -> None:
     """Assert that a refusal names questions, with what is allowed, in lines that can be shown."""
-    first, *reasons = said.splitlines()
+    first, *reasons, again, command = said.splitlines()
     assert first == "No project was made, because of these answers:"
     assert reasons
+    assert again == "The same again; replace each question mark:"
+    assert "gh:org/tornado-deploy" in command
     for line in reasons:
         assert line.split()[0] in QUESTIONS
         assert "allowed" in line or "take another" in line

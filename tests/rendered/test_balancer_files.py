@@ -30,6 +30,7 @@ EVERYWHERE = {
     "playbook.yml",
     "publish",
     "roll",
+    "venv",
     "tasks/balancer.yml",
     "tasks/build.yml",
     "tasks/certificate.yml",
