@@ -326,6 +326,8 @@ def test_time_budget_of_nginx(bake: Bake, manager: str) -> None:
 
     read_timeout = number(deploy / "nginx/site.conf", r"proxy_read_timeout (\d+)s")
     assert ping_seconds(project) < read_timeout
+    # A reload ends no request that a process may still answer.
+    assert read_timeout < number(deploy / "nginx/nginx.conf", r"worker_shutdown_timeout (\d+)s")
     # The kernel repeats an unanswered knock after one second.
     assert number(deploy / "nginx/site.conf", r"proxy_connect_timeout (\d+)s") > 1
 
@@ -344,6 +346,8 @@ def test_time_budget_of_haproxy(bake: Bake, manager: str) -> None:
 
     for timeout in ("server", "client", "tunnel"):
         assert ping_seconds(project) < number(site, rf"timeout {timeout} (\d+)s")
+    answer = number(site, r"timeout server (\d+)s")
+    assert answer < number(site, r"hard-stop-after (\d+)s") < SYSTEMD_STOP_SECONDS
     # `roll` asks three times; a process must be back in HAProxy's eyes before the next one leaves.
     back = number(site, r"check inter (\d+)ms") / 1000 * number(site, r" rise (\d+)")
     roll = deploy / "roll"

@@ -71,6 +71,17 @@ async def test_a_damaged_database_is_a_reason_too(
 
 
 <% endif %>
+async def test_the_reason_stays_inside(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Through the balancer it answers only ready or not; the reason is in the log."""
+    monkeypatch.setattr(health, "DATABASE_SECONDS", 0)
+    response = await browser.get("/readyz", headers={"X-Real-IP": "198.51.100.7"})
+    assert response.code == 503
+    assert json.loads(response.body)["status"] == "not ready"
+    assert "the database does not answer" in caplog.text
+
+
 async def test_a_database_that_does_not_answer_is_not_waited_for(
     site: Site, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,11 @@
 """What machines ask: is the process alive, may it get requests, how is it doing."""
 
 import asyncio
+import logging
 
 from .handlers import BaseHandler
+
+log = logging.getLogger(__name__)
 
 DATABASE_SECONDS = 2
 
@@ -26,7 +29,12 @@ class Readyz(Probe):
 
     async def get(self) -> None:
         status = await self._status()
-        self.set_status(200 if status == "ready" else 503)
+        if status != "ready":
+            self.set_status(503)
+            log.warning("Not ready: %s", status, extra={"fields": {"request_id": self.request_id}})
+            # The reason may name hosts and roles: it is for the log, and for who asks on this machine.
+            if "X-Real-IP" in self.request.headers:
+                status = "not ready"
         self.write({"status": status, "release": self.settings["release"]})
 
     async def _status(self) -> str:

@@ -27,7 +27,7 @@ from .settings import ProcessSettings
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = << cookiecutter.__max_body_megabytes >> * 1024 * 1024
-MAX_HEADER_BYTES = 32 * 1024
+MAX_HEADER_BYTES = << cookiecutter.__process_headers_kilobytes >> * 1024
 # The balancer closes a connection to us that was idle for << cookiecutter.__upstream_idle_seconds >> s. We never do it first: it might be
 # sending a request at that very moment.
 BALANCER_IDLE_SECONDS = << cookiecutter.__upstream_idle_seconds >> + 0.5

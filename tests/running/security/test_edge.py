@@ -1,0 +1,122 @@
+"""What the balancer answers, believes and logs before a request reaches a process."""
+
+import json
+import re
+
+import pytest
+
+from tests.running.processes import Stack
+from tests.running.security.balancers import PROXY, Balancer
+from tests.running.wire import conversation, exchange, message, statuses
+
+pytestmark = pytest.mark.full
+
+KILOBYTE = 1024
+FORM = "Content-Type: application/x-www-form-urlencoded"
+CHUNK = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("expected", "line", "headers"),
+    [
+        ([302], f"GET /account?q={'x' * 3500} HTTP/1.1", []),
+        # Three times as long in the Location that it leads to.
+        ([302], f"GET /account?q={'/' * 8000} HTTP/1.1", []),
+        ([414], f"GET /account?q={'x' * 8500} HTTP/1.1", []),
+        ([200], "GET /login HTTP/1.1", ["Cookie: a=" + "x" * 7000]),
+        ([431], "GET /login HTTP/1.1", ["Cookie: a=" + "x" * 9000]),
+        ([200], "GET /login HTTP/1.1", [f"X-{n}: {'x' * 7000}" for n in range(3)]),
+        ([431], "GET /login HTTP/1.1", [f"X-{n}: {'x' * 7000}" for n in range(5)]),
+    ],
+)
+def test_header_limits(stack: Stack, expected: list[int], line: str, headers: list[str]) -> None:
+    """What the balancer lets through fits the process and its answer; beyond is a clear 4xx."""
+    assert exchange(stack.project.balancer_port, message(line, *headers)) == expected
+
+
+def test_chunks_over_the_limit(stack: Stack) -> None:
+    """A body in chunks gets the same 413 as one whose length is known."""
+    chunks = message(
+        "POST /login HTTP/1.1", FORM, "Transfer-Encoding: chunked", body=CHUNK * 33 + b"0\r\n\r\n"
+    )
+    assert exchange(stack.project.balancer_port, chunks) == [413]
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("/metrics", b""),
+        ("http://localhost/metrics", b""),
+        ("/metrics-explained", b"There is nothing at this address."),
+        ("http://localhost/healthz", b"alive"),
+        ("http://localhost/healthz?x=1", b"alive"),
+        ("HTTP://localhost", b"<!doctype html>"),
+    ],
+)
+def test_addresses(stack: Stack, target: str, expected: bytes) -> None:
+    """`/metrics` alone is kept inside; scheme and host before an address change nothing."""
+    received = conversation(stack.project.balancer_port, message(f"GET {target} HTTP/1.1"))
+    assert (b"X-Content-Type-Options: nosniff").lower() in received.lower()
+    if expected:
+        assert expected in received
+    else:
+        assert statuses(received) == [404]
+        assert b"There is nothing" not in received
+
+
+@pytest.mark.parametrize("host", ["localhost.", "localhost.:8080"])
+def test_a_host_with_a_dot_at_its_end(stack: Stack, host: str) -> None:
+    """It is another origin to browsers: like any other host it gets no answer."""
+    assert exchange(stack.project.balancer_port, message(host=host)) == []
+
+
+def test_logs_hold_no_raw_bytes(stack: Stack) -> None:
+    """Control characters and bytes that are no UTF-8 are escaped or left out, line by line JSON."""
+    port = stack.project.balancer_port
+    exchange(port, message(b"GET /odd-\xff\xc2\x9b HTTP/1.1"))
+    exchange(port, message("GET /odd-agent HTTP/1.1", b"User-Agent: \xff\xc2\x9b\tq"))
+    stack.wait_until(
+        lambda: [e for e in stack.balancer_requests() if e["path"] == "/odd-agent"],
+        "the balancer logs the request",
+    )
+    folder = stack.project.folder / "var" / "log"
+    lines = [
+        line
+        for file in folder.glob("*.log")
+        if "error" not in file.name
+        for line in file.read_bytes().splitlines()
+        if b"/odd-" in line
+    ]
+    assert lines
+    for line in lines:
+        assert re.fullmatch(rb"[\x20-\x7e]+", line), line
+        json.loads(line)
+
+
+@pytest.mark.parametrize("scheme", ["HTTPS", "Https", "http, HTTPS"])
+def test_the_scheme_of_a_proxy(balancer_behind_proxy: Balancer, scheme: str) -> None:
+    """Upper case counts as well, and of several schemes the proxy's own, the last."""
+    answer = balancer_behind_proxy.get(
+        f"http://{balancer_behind_proxy.domain}/login",
+        source=PROXY,
+        headers={"X-Forwarded-For": "198.51.100.7", "X-Forwarded-Proto": scheme},
+    )
+    assert answer.headers["Set-Cookie"].startswith("__Host-")
+
+
+def test_the_front_limit_for_logins(balancer_behind_proxy: Balancer) -> None:
+    """Logins of one IPv6 network are counted together; the next network has its own count."""
+
+    def login(address: str) -> int:
+        return balancer_behind_proxy.ask(
+            "POST",
+            f"http://{balancer_behind_proxy.domain}/login",
+            source=PROXY,
+            headers={"X-Forwarded-For": address, "X-Forwarded-Proto": "https"},
+        ).status_code
+
+    answers = [login(f"2001:db8:1:2:{number}::1") for number in range(1, 80)]
+    assert answers[:30] == [403] * 30
+    assert answers[-1] == 429
+    assert login("2001:db8:1:3::1") == 403
+    assert login("198.51.100.77") == 403
