@@ -343,6 +343,17 @@ async def test_cookies_that_are_switched_off_are_named(browser: Browser) -> None
     assert "allow cookies for this site" in response.body.decode()
 
 
+async def test_a_stale_form_that_is_no_text_is_refused(
+    browser: Browser, logs: Callable[[], list[str]]
+) -> None:
+    """A form without the token whose fields are not UTF-8 gets 403, and is no fault of the code."""
+    response = await browser.client.fetch(
+        f"{browser.url}/login", raise_error=False, method="POST", body=b"name=%ff%fe&password=x"
+    )
+    assert response.code == 403
+    assert not any("Traceback" in line for line in logs())
+
+
 async def test_a_stale_sign_out_leads_on(browser: Browser) -> None:
     """Nobody is left with a page that says no and no way on."""
     await browser.sign_in()

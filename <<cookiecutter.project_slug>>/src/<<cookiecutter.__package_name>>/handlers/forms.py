@@ -69,12 +69,14 @@ class Form(PageHandler):
             raise
 
     def show_error(self, status: int, message: str, shown_traceback: str | None) -> None:
-        if not self.stale:
-            super().show_error(status, message, shown_traceback)
-        elif self.get_cookie(self.settings["xsrf_cookie_name"]):
-            self.show_stale(STALE)
-        else:
-            self.show_stale(NO_COOKIE)
+        sent = self.get_cookie(self.settings["xsrf_cookie_name"])
+        try:
+            if self.stale:
+                self.show_stale(STALE if sent else NO_COOKIE)
+                return
+        except HTTPError:
+            pass  # What was typed is no text: there is nothing to keep.
+        super().show_error(status, message, shown_traceback)
 
     def show_stale(self, message: str) -> None:
         """Lead on to the page with the form, which has a token that is good."""
