@@ -1,7 +1,4 @@
-"""Your URLs: one table. A new page is a new line here and a new file in `handlers/`.
-
-`runtime/application.py` adds /healthz, /readyz, /metrics and the files at the root.
-"""
+"""Your URLs: one table. A new page is a new line here and a new file in `handlers/`."""
 
 from tornado.web import url
 
@@ -10,6 +7,8 @@ from .handlers.api import Me
 from .handlers.home import Home
 from .handlers.live import LiveSocket
 from .handlers.login import Login, Logout
+from .runtime.health import Healthz, MetricsText, Readyz
+from .runtime.static_files import RootFile
 
 ROUTES = [
     url(r"/", Home, name="home"),
@@ -19,4 +18,8 @@ ROUTES = [
     url(r"/account/sessions", EndSession, name="end_session"),
     url(r"/live", LiveSocket, name="live"),
     url(r"/api/me", Me, name="me"),
+    url(r"/healthz", Healthz, name="healthz"),
+    url(r"/readyz", Readyz, name="readyz"),
+    url(r"/metrics", MetricsText, name="metrics"),
+    url(r"/(robots\.txt|favicon\.ico|apple-touch-icon\.png)", RootFile, name="root_file"),
 ]

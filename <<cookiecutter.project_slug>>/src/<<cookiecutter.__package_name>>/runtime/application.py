@@ -1,4 +1,4 @@
-"""Tornado's Application with what every process has: probes, metrics, request log, in-flight count."""
+"""Tornado's Application with what every process has: metrics, request log, requests in flight."""
 
 import functools
 import re
@@ -8,15 +8,15 @@ from typing import Any
 
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import PathMatches, RuleRouter
-from tornado.web import Application, OutputTransform, RequestHandler, url
+from tornado.web import Application, OutputTransform, RequestHandler
 
 from .connections import Connections, InFlightDelegate
 from .handlers import NotFound, Overloaded
-from .health import Healthz, MetricsText, Probe, Readyz
+from .health import Probe
 from .logs import RequestLog
 from .metrics import Metrics
 from .settings import ProcessSettings
-from .static_files import RootFile, StaticFiles
+from .static_files import StaticFiles
 from .websockets import WebSockets
 
 # The policy for every answer, errors included. The balancer adds the same to its own answers.
@@ -34,14 +34,6 @@ STRICT_TRANSPORT_SECURITY = "max-age=31536000"
 # A browser would ask for https on every port of the developer's own machine from then on.
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 REQUEST_ID = re.compile(r"[0-9a-f]{32}")
-
-# What machines and browsers ask each service for.
-ROUTES = [
-    url(r"/healthz", Healthz, name="healthz"),
-    url(r"/readyz", Readyz, name="readyz"),
-    url(r"/metrics", MetricsText, name="metrics"),
-    url(r"/(robots\.txt|favicon\.ico|apple-touch-icon\.png)", RootFile, name="root_file"),
-]
 
 Background = Callable[[], Awaitable[None]]
 
@@ -65,7 +57,7 @@ class Service(Application):
         self.background: list[Background] = [self.metrics.measure_lag]
         self.max_in_flight = settings.max_in_flight
         super().__init__(
-            [*routes, *ROUTES],
+            list(routes),
             transforms=[functools.partial(AnswerHeaders, self.connections)],  # type: ignore[list-item]
             default_handler_class=NotFound,
             static_handler_class=StaticFiles,
