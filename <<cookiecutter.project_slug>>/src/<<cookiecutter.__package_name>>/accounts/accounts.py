@@ -41,13 +41,15 @@ class Accounts:
         """Return the token of a new session, or None if the name or the password is wrong.
 
         The session that it replaces in this browser ends. Raises Throttled when this account or
-        this address has failed too often of late.
+        this address has failed too often of late, and Busy when too many sign in just now.
         """
+        attempt_of = self._throttle.sign_in(typed_name(name), client.address)
         try:
-            async with self._throttle.sign_in(typed_name(name), client.address) as attempt:
-                token = await self._sign_in(name, password, client, replaced)
-                attempt.succeeded = token is not None
-                return token
+            with self._passwords.place():
+                async with attempt_of as attempt:
+                    token = await self._sign_in(name, password, client, replaced)
+                    attempt.succeeded = token is not None
+                    return token
         except Throttled:
             user = await self.users.find(name)
             record("sign_in_throttled", client, account=user.name if user else None)
@@ -120,16 +122,18 @@ class Accounts:
         self, user: CurrentUser, password: str, client: Client
     ) -> AsyncIterator[User]:
         """Surround what a user must confirm by the password; it fails unless the block ends well."""
+        attempt_of = self._throttle.confirm(user.user_id)
         try:
-            async with self._throttle.confirm(user.user_id) as attempt:
-                found = await self.users.get(user.user_id)
-                right = await self._passwords.verify(
-                    password, found.password_hash if found else None
-                )
-                if found is None or not right:
-                    raise AccountError("The current password is not right.")
-                yield found
-                attempt.succeeded = True
+            with self._passwords.place():
+                async with attempt_of as attempt:
+                    found = await self.users.get(user.user_id)
+                    right = await self._passwords.verify(
+                        password, found.password_hash if found else None
+                    )
+                    if found is None or not right:
+                        raise AccountError("The current password is not right.")
+                    yield found
+                    attempt.succeeded = True
         except AccountError as error:
             record("confirmation_failed", client, account=user.name, reason=str(error))
             raise

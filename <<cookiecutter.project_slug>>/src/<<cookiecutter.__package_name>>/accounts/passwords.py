@@ -7,8 +7,9 @@ import re
 import time
 import unicodedata
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from argon2 import PasswordHasher
@@ -26,7 +27,7 @@ STRENGTH = 3
 # it. This much takes some 50 ms; of a password that would take more the beginning is scored.
 SCORED_CHARACTERS = 72
 SCORED_WORK = 20_000
-# A password that would wait longer than this to be hashed is refused at once.
+# What would wait longer than this for a thread is refused at once.
 QUEUE_SECONDS = 2.0
 
 Result = TypeVar("Result")
@@ -52,12 +53,23 @@ class Passwords:
         self._hasher = PasswordHasher()
         self._workers = os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="password")
-        self._queued = 0
+        self._places = 0
         # How long a job has taken of late: other processes may use the processors too.
         self._job_seconds = 0.1
         # zxcvbn keeps the words of the account in a global: one password at a time.
         self._scoring = asyncio.Lock()
         self._nobody = _hash_of_nothing(self._hasher)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Surround what one request does with passwords. Raises Busy if it would wait too long."""
+        if self._places * self._job_seconds / self._workers > QUEUE_SECONDS:
+            raise Busy
+        self._places += 1
+        try:
+            yield
+        finally:
+            self._places -= 1
 
     async def hash(self, password: str) -> str:
         """Return the hash of a password, which holds its salt and parameters."""
@@ -95,19 +107,13 @@ class Passwords:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, job: Callable[..., Result], *arguments: object) -> Result:
-        """Run the job in a thread. Raises Busy instead of letting it wait for too long.
+        """Run the job in a thread.
 
         When the task that waits is cancelled, because its client has gone, a job that has not
         begun is dropped.
         """
-        if self._queued * self._job_seconds / self._workers > QUEUE_SECONDS:
-            raise Busy
         loop = asyncio.get_running_loop()
-        self._queued += 1
-        try:
-            return await loop.run_in_executor(self._threads, self._timed, job, *arguments)
-        finally:
-            self._queued -= 1
+        return await loop.run_in_executor(self._threads, self._timed, job, *arguments)
 
     def _timed(self, job: Callable[..., Result], *arguments: object) -> Result:
         began = time.monotonic()

@@ -80,7 +80,7 @@ class LoginThrottle:
         end: Update | Delete = update(Attempt).where(attempt).values(is_open=False)
         try:
             yield outcome
-        except (Busy, *DATABASE_ERRORS):
+        except DATABASE_ERRORS:
             # Nothing was tried.
             end = delete(Attempt).where(attempt)
             raise
