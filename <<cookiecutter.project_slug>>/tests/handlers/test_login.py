@@ -366,8 +366,18 @@ async def test_a_stale_sign_out_leads_on(browser: Browser) -> None:
 @pytest.fixture
 async def busy(site: Site) -> AsyncIterator[threading.Event]:
     """All threads for passwords are busy until this is set."""
-    await until(lambda: queue._places == queue._workers, "its place")
-    await until(lambda: site.app.connections.in_flight == 0, "the end of the request")
+    queue, over = site.app.settings["accounts"]._passwords, threading.Event()
+
+    async def hold() -> None:
+        with queue.place():
+            await queue._run(over.wait)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(queue._workers):
+            group.create_task(hold())
+        await asyncio.sleep(0)
+        yield over
+        over.set()
 
 
 async def test_too_many_logins_at_once_come_back_later(
