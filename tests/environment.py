@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,4 +54,6 @@ def locked_environment(
 
 
 def uv(*arguments: str | Path) -> None:
-    subprocess.run([sys.executable, "-m", "uv", "--quiet", *arguments], check=True)
+    # It trusts what the machine trusts, as pip does.
+    trusting = os.environ | {"UV_SYSTEM_CERTS": "true"}
+    subprocess.run([sys.executable, "-m", "uv", "--quiet", *arguments], check=True, env=trusting)

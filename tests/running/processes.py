@@ -75,12 +75,14 @@ class Program:
         port: int,
         *command: str | Path,
         folder: Path | None = None,
+        stdin: int = subprocess.DEVNULL,
         **environment: str,
     ) -> None:
         self.project = project
         self.url = f"http://localhost:{port}"
         self._command = command
         self._folder = folder or project.folder
+        self._stdin = stdin
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
@@ -104,7 +106,7 @@ class Program:
             self._command,
             cwd=self._folder,
             env=environment_for(**self._environment),
-            stdin=subprocess.DEVNULL,
+            stdin=self._stdin,
             stdout=self._output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -239,9 +241,15 @@ class Service(Program):
 class Stack(Program):
     """`make stack`, or another command for the same: balancer, supervisord and all processes."""
 
-    def __init__(self, project: Project, *command: str, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        project: Project,
+        *command: str,
+        folder: Path | None = None,
+        stdin: int = subprocess.DEVNULL,
+    ) -> None:
         command = command or ("make", "stack")
-        super().__init__(project, project.balancer_port, *command, folder=folder)
+        super().__init__(project, project.balancer_port, *command, folder=folder, stdin=stdin)
         self._var: int | None = None
 
     @property

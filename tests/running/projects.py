@@ -28,7 +28,7 @@ NASTY = {
 # What this run of tests has put into its environment, what would change a service's settings, and
 # what would have each start of it compile all that it imports.
 NOT_PASSED_ON = {
-    "PYTHONDONTWRITEBYTECODE",
+    *("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"),
     *("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "VIRTUAL_ENV"),
     *("COOKIE_SECRET", "DATABASE_URL", "DEBUG", "HOST", "LOG_LEVEL", "PORT", "RELEASE"),
 }

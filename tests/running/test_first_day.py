@@ -138,6 +138,6 @@ def test_uv_sets_it_up_as_well(workshop: Path) -> None:
     project = Project.render(workshop / "uv")
     (line,) = re.findall(r"`(uv venv .*?)`", (project.folder / "README.md").read_text())
     tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    project.must("sh", "-c", line, PATH=tools)
+    project.must("sh", "-c", line, PATH=tools, UV_SYSTEM_CERTS="true")
     project.must(project.program(project.slug), "migrate")
     assert "Nothing found." in project.must(project.program(project.slug), "check")

@@ -1,22 +1,33 @@
 """`make stack` from its start to its end: what it refuses, where it works, what it leaves."""
 
+import os
 import re
+import shutil
 import signal
 import socket
 import ssl
+import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.bake import is_free
-from tests.running.processes import Stack, processes_in
-from tests.running.projects import Project
+from tests.running.processes import READY_SECONDS, Program, Stack, processes_in
+from tests.running.projects import Project, missing
 
 pytestmark = pytest.mark.full
 
 # Long enough that no socket's path could be told in full: that may have 107 characters.
-DEEP = Path("a deep folder", "ünïcode", "with spaces", *["and more spaces"] * 12)
+# Each engine that reads it has characters of its own that mean something else.
+DEEP = Path("a deep folder", "ünïcode", "50%b %(x)s $HOME", 'a "quote"', *["and more spaces"] * 12)
+
+# A network as on a machine without IPv6, whose hosts file still has ::1.
+WITHOUT_IPV6 = (
+    *("unshare", "--map-root-user", "--net", "sh", "-c"),
+    'ip link set lo up && sysctl -q net.ipv6.conf.all.disable_ipv6=1 && exec "$@"',
+    "sh",
+)
 
 # Runs a program as if nothing were installed on this machine.
 NOTHING_INSTALLED = (
@@ -128,3 +139,119 @@ def test_a_missing_balancer_is_told_in_one_line(each_project: Project) -> None:
     package = {"nginx": "nginx-light", "haproxy": "haproxy"}[each_project.balancer]
     assert f"{each_project.balancer} is not installed" in said
     assert f"apt-get install {package}" in said
+
+
+def test_it_runs_without_ipv6(each_project: Project) -> None:
+    """Where the kernel has no IPv6, the stack listens on what there is, and says so."""
+    if subprocess.run([*WITHOUT_IPV6, "true"], capture_output=True, check=False).returncode:
+        missing("this machine makes no networks for tests: unshare --map-root-user --net")
+    # Only it can see whether it answers: it has a network of its own.
+    stack = Program(each_project, each_project.balancer_port, *WITHOUT_IPV6, "make", "stack")
+    stack.launch()
+    try:
+        stack.wait_until(lambda: "Ready: " in stack.output, "it is ready", seconds=READY_SECONDS)
+        assert "spawnerr" not in stack.output
+        assert stack.output.count("spawned: 'balancer'") == 1
+        stack.stop(signal.SIGINT)
+    except BaseException:
+        stack.kill()
+        raise
+    assert processes_in(each_project.folder) == {}
+
+
+def test_it_survives_the_end_of_its_terminal_under_nohup(default_project: Project) -> None:
+    """SIGHUP ends a stack in order; one that was started with nohup goes on."""
+    with Stack(default_project, "nohup", "make", "stack") as stack:
+        os.killpg(stack.pid, signal.SIGHUP)
+        stack.wait_until(lambda: stack.ready and stack.states() == {"RUNNING"}, "it still runs")
+        assert "received SIGTERM" not in stack.output
+        stack.stop(signal.SIGINT)
+    with Stack(default_project) as stack:
+        os.killpg(stack.pid, signal.SIGHUP)
+        stack.wait()
+    assert_drained(stack)
+    assert_gone(default_project)
+
+
+def test_what_a_killed_stack_leaves_is_found(each_project: Project) -> None:
+    """After SIGKILL the next start names what still runs; at a terminal it offers to stop it."""
+    command = (str(each_project.program("python")), "deploy/local/stack")
+    with Stack(each_project, *command) as killed:
+        os.kill(killed.pid, signal.SIGKILL)
+        killed.wait()
+    (pid,) = (
+        pid
+        for pid, command in processes_in(each_project.folder).items()
+        if "supervisord" in command
+    )
+    said = each_project.run(*command, typed="")
+    assert said.returncode == 1
+    assert said.stdout == (
+        f"A stack of this project still runs, as process {pid}. Stop it: kill {pid}\n"
+    )
+
+    terminal, end = os.openpty()
+    os.write(terminal, b"y\n")
+    # What was left still answers, so an answer does not say that the new one is there.
+    stack = Stack(each_project, *command, stdin=end).launch()
+    try:
+        stack.wait_until(lambda: "Ready: " in stack.output, "it is ready", seconds=READY_SECONDS)
+        assert f"as process {pid}. Stop it? [y/N]" in stack.output
+        stack.stop(signal.SIGINT)
+    except BaseException:
+        stack.kill()
+        raise
+    finally:
+        os.close(terminal)
+        os.close(end)
+    assert_gone(each_project)
+
+
+def test_too_few_open_files_are_told_in_one_line(each_project: Project) -> None:
+    """With a limit that supervisord refuses, one line names it and how to raise it."""
+    limited = ("sh", "-c", 'ulimit -n 256 && exec "$@"', "sh")
+    done = each_project.run(*limited, each_project.program("python"), "deploy/local/stack")
+    assert done.returncode == 1
+    (said,) = done.stdout.splitlines()
+    assert "may open 256 files" in said
+    assert "ulimit -n" in said
+
+
+# Runs a program as a user whom /etc/passwd does not know.
+WITHOUT_A_NAME = (
+    "import pwd, runpy, sys; pwd.getpwuid = {}.__getitem__; sys.argv = sys.argv[1:];"
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+
+
+def test_a_roll_on_odd_machines(default_project: Project) -> None:
+    """A user without a name can roll; a disk that takes nothing more is told in one line."""
+    python = default_project.program("python")
+    with Stack(default_project) as stack:
+        done = default_project.run(python, "-c", WITHOUT_A_NAME, "deploy/roll")
+        assert done.returncode == 0, done.stdout
+        pids = stack.worker_pids()
+        full = ("sh", "-c", 'ulimit -f 0 && exec "$@"', "sh")
+        done = default_project.run(*full, python, "deploy/roll")
+        assert done.returncode == 1
+        assert "refuses what a roll needs: " in done.stdout
+        assert "Traceback" not in done.stdout
+        assert stack.worker_pids() == pids
+    assert_gone(default_project)
+
+
+def test_a_copy_runs_its_own_code(default_project: Project, workshop: Path) -> None:
+    """A project that is copied or moved, .venv included, gets its own from `make setup`."""
+    copy = shutil.copytree(default_project.folder, workshop / "copy" / "my-service", symlinks=True)
+    imported = ("-c", f"import {default_project.package_name} as it; print(it.__file__)")
+    for folder in (copy, workshop / "moved"):
+        if folder != copy:
+            copy.rename(folder)
+        project = Project(folder, "nginx", default_project.first_port)
+        said = project.must("make", "setup")
+        assert "moved or copied" in said
+        assert Path(project.must(project.program("python"), *imported).strip()).is_relative_to(
+            project.folder
+        )
+        project.must(project.program(default_project.slug), "--help")
+        assert "moved or copied" not in project.must("make", "setup")
