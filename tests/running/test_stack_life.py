@@ -24,8 +24,10 @@ DEEP = Path("a deep folder", "ünïcode", "50%b %(x)s $HOME", 'a "quote"', *["an
 
 # A network as on a machine without IPv6, whose hosts file still has ::1.
 WITHOUT_IPV6 = (
-    *("unshare", "--map-root-user", "--net", "sh", "-c"),
-    'ip link set lo up && sysctl -q net.ipv6.conf.all.disable_ipv6=1 && exec "$@"',
+    *("unshare", "--map-root-user", "--net", "--mount", "sh", "-c"),
+    "ip link set lo up && sysctl -q net.ipv6.conf.all.disable_ipv6=1"
+    " && mount -t tmpfs none /mnt && echo '127.0.0.1 localhost\n::1 localhost' > /mnt/hosts"
+    ' && mount --bind /mnt/hosts /etc/hosts && exec "$@"',
     "sh",
 )
 
