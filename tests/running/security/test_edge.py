@@ -2,9 +2,11 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.running.load import scaled
 from tests.running.processes import Stack
 from tests.running.security.balancers import PROXY, Balancer
 from tests.running.wire import conversation, exchange, message, statuses
@@ -120,3 +122,19 @@ def test_the_front_limit_for_logins(balancer_behind_proxy: Balancer) -> None:
     assert answers[-1] == 429
     assert login("2001:db8:1:3::1") == 403
     assert login("198.51.100.77") == 403
+
+
+def test_a_malformed_request_harms_no_other(stack: Stack) -> None:
+    """A process closes the connection of a request that it cannot read; no other one is sent on it.
+
+    To HEAD its bare 400 looks complete, so a balancer could keep that connection.
+    """
+    port = stack.project.balancer_port
+    malformed = message("HEAD / HTTP/1.1", "Cookie: a=\x01")
+    good = message("POST /api/nothing HTTP/1.1", FORM, body=b"a=1")
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(scaled(100, 1_000)):
+            sent = [threads.submit(exchange, port, malformed) for _ in range(4)]
+            answers = [threads.submit(exchange, port, good) for _ in range(4)]
+            assert [answer.result() for answer in answers] == [[404]] * 4
+            assert {tuple(one.result()) for one in sent} <= {(400,), (404,)}
