@@ -199,7 +199,8 @@ def test_analysers_find_nothing(bake: Bake, tmp_path: Path, analyser: str) -> No
     # The files themselves say why.
     files = ("deploy/local/https.conf", "deploy/nginx/nginx.conf")
     argued = [("hsts_header", project / file) for file in files]
-    argued.append(("stale_dns_cache", project / "deploy/nginx/site.conf"))
+    for plugin in ("stale_dns_cache", "missing_resolver"):
+        argued.append((plugin, project / "deploy/nginx/site.conf"))
     for main in nginx_variants(project, tmp_path):
         command = [tools(analyser) / "gixy", "-f", "json", main]
         done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
