@@ -12,6 +12,7 @@ import pytest
 
 from << cookiecutter.__package_name >>.accounts import passwords
 from << cookiecutter.__package_name >>.accounts.throttle import PER_NAME
+from << cookiecutter.__package_name >>.database import Database
 from << cookiecutter.__package_name >>.handlers.login import safe_next
 
 from ..browser import BETTER, PASSWORD, SESSION_COOKIE, XSRF_COOKIE, Browser, cookies_of
@@ -419,6 +420,31 @@ async def test_a_client_that_hangs_up_takes_no_place_in_the_queue(
     assert (await browser.sign_in()).code == 303
     assert not any('"ERROR"' in line for line in logs())
     del reader
+
+
+async def test_a_client_that_hangs_up_leaves_the_database_free(
+    site: Site, database: Database, logs: Callable[[], list[str]]
+) -> None:
+    """A login whose client goes away in the middle of a transaction ends that transaction."""
+    browser = site.browser()
+    await browser.get("/login")
+    token = browser.cookies[browser.xsrf_cookie]
+    body = urlencode({"_xsrf": token, "name": "ada", "password": PASSWORD}).encode()
+    head = (
+        f"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {browser.xsrf_cookie}={token}\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    for milliseconds in range(25):
+        _, writer = await asyncio.open_connection("127.0.0.1", site.settings.port)
+        writer.write(head.encode() + body)
+        # Each time it is somewhere else.
+        await asyncio.sleep(milliseconds / 1000)
+        writer.close()
+        await until(lambda: site.app.connections.in_flight == 0, "the end of the request")
+        async with database.lock("attempts"):
+            pass
+    assert (await browser.sign_in("bob")).code == 303
+    assert not any('"ERROR"' in line for line in logs())
 
 
 async def test_the_security_log_has_who_what_and_whence(

@@ -1,8 +1,10 @@
 """What can be done with accounts, and the rules about it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import update
 
@@ -32,6 +34,10 @@ class Accounts:
 
     def close(self) -> None:
         self._passwords.close()
+
+    def give_up(self, task: asyncio.Task[Any]) -> None:
+        """End a task of `sign_in` or the like, whose client has gone, before it takes a processor."""
+        self._passwords.give_up(task)
 
     # What users do.
 

@@ -6,11 +6,12 @@ import os
 import re
 import time
 import unicodedata
+import weakref
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
@@ -54,6 +55,8 @@ class Passwords:
         self._workers = os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="password")
         self._places = 0
+        self._waiting: set[asyncio.Task[Any]] = set()
+        self._given_up: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         # How long a job has taken of late: other processes may use the processors too.
         self._job_seconds = 0.1
         # zxcvbn keeps the words of the account in a global: one password at a time.
@@ -70,6 +73,15 @@ class Passwords:
             yield
         finally:
             self._places -= 1
+
+    def give_up(self, task: asyncio.Task[Any]) -> None:
+        """Cancel this task where it waits for a thread, now or later.
+
+        Elsewhere it goes on: a transaction that is cancelled can leave the database locked.
+        """
+        self._given_up.add(task)
+        if task in self._waiting:
+            task.cancel()
 
     async def hash(self, password: str) -> str:
         """Return the hash of a password, which holds its salt and parameters."""
@@ -107,13 +119,17 @@ class Passwords:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, job: Callable[..., Result], *arguments: object) -> Result:
-        """Run the job in a thread.
-
-        When the task that waits is cancelled, because its client has gone, a job that has not
-        begun is dropped.
-        """
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._timed, job, *arguments)
+        """Run the job in a thread; it is dropped where it has not begun when its client has gone."""
+        task = asyncio.current_task()
+        assert task is not None
+        if task in self._given_up:
+            raise asyncio.CancelledError
+        self._waiting.add(task)
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._timed, job, *arguments)
+        finally:
+            self._waiting.discard(task)
 
     def _timed(self, job: Callable[..., Result], *arguments: object) -> Result:
         began = time.monotonic()

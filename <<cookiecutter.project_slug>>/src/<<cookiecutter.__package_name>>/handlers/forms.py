@@ -27,7 +27,7 @@ class Form(PageHandler):
     # Where the page for a stale form leads on to.
     way_on = "/"
     stale = False
-    _work: "asyncio.Future[Any] | None" = None
+    _work: "asyncio.Task[Any] | None" = None
     _client_gone = False
 
     @property
@@ -39,8 +39,8 @@ class Form(PageHandler):
         )
 
     async def unless_gone(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Wait for work that takes a processor; it ends where it is when the client goes away."""
-        self._work = asyncio.ensure_future(work)
+        """Wait for work with passwords; it is given up when the client goes away."""
+        self._work = asyncio.create_task(work)
         try:
             result: Result = await self._work
         except asyncio.CancelledError:
@@ -52,7 +52,7 @@ class Form(PageHandler):
     def on_connection_close(self) -> None:
         self._client_gone = True
         if self._work is not None:
-            self._work.cancel()
+            self.accounts.give_up(self._work)
 
     def refuse(self, error: AccountError) -> None:
         """Set the status of a page that says why nothing was done, and when to try again."""
