@@ -39,7 +39,7 @@ def test_header_limits(stack: Stack, expected: list[int], line: str, headers: li
 def test_chunks_over_the_limit(stack: Stack) -> None:
     """A body in chunks gets the same 413 as one whose length is known."""
     chunks = message(
-        "POST /login HTTP/1.1", FORM, "Transfer-Encoding: chunked", body=CHUNK * 33 + b"0\r\n\r\n"
+        "POST /logout HTTP/1.1", FORM, "Transfer-Encoding: chunked", body=CHUNK * 33 + b"0\r\n\r\n"
     )
     assert exchange(stack.project.balancer_port, chunks) == [413]
 
