@@ -185,7 +185,7 @@ def test_a_broken_release_is_taken_back(how: str, deployed: Owner) -> None:
     newest = sorted(migrations.glob("0*.py"))[-1].name[:4]
     file, text = {
         "crashes": (package / "__init__.py", CRASHES),
-        "never-ready": (package / "handlers" / "probes.py", NEVER_READY),
+        "never-ready": (package / "runtime" / "health.py", NEVER_READY),
         "migration": (migrations / "9999_broken.py", MIGRATION % newest),
         "crashes-later": (
             package / "__init__.py",
