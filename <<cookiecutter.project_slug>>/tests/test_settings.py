@@ -131,7 +131,7 @@ def test_without_a_secret_nothing_starts(nowhere: Path) -> None:
         (SECRET.replace("1:", "20261231:", 1), [20261231]),
         (f"{OTHER},{SECRET}", [2, 1]),
         (f" {SECRET} , {OTHER} ", [1, 2]),
-        (f"1:{new_secret()}", [1]),
+        pytest.param(f"1:{new_secret()}", [1], id="a new one"),
     ],
 )
 def test_good_secrets_are_accepted_in_their_order(text: str, versions: list[int]) -> None:
