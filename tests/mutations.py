@@ -1,8 +1,7 @@
 """Break each feature of a generated project, and see that its tests fail: `make test-mutations`.
 
 A mutation is a change of one place in one file. One stands here for each promise of SECURITY.md,
-whose table names the tests, and for each row of "you get" in README.md. A promise or a row without
-a mutation, a place that is not found, and a mutation that no test notices are reported.
+whose table names the tests, and for each row of "you get" in README.md: the fast tier sees to it.
 
     python -m tests.mutations [WORD...]   # those whose claims hold one of these words
 """
@@ -36,7 +35,7 @@ class Mutation:
 PROMISES = [
     Mutation(
         "Without a good cookie secret nothing starts",
-        "settings.py",
+        "runtime/settings.py",
         '" accepted. The command `secret new` makes one.",',
         '" accepted.", default="1:for-tests-only-0123456789-abcdefghijklmnop",',
     ),
@@ -184,8 +183,8 @@ PROMISES = [
         r"/.*",
     ),
     Mutation(
-        "The security headers stand on every answer, errors included",
-        "runtime/handlers.py",
+        "The security headers stand on every answer to a readable request, errors included",
+        "runtime/application.py",
         '    "X-Content-Type-Options": "nosniff",\n',
         "",
     ),
@@ -231,6 +230,18 @@ PROMISES = [
         "max_body_size=MAX_BODY_BYTES",
         "max_body_size=100 * MAX_BODY_BYTES",
     ),
+    Mutation(
+        "Multipart bodies are not parsed",
+        "runtime/server.py",
+        "ParseMultipartConfig(enabled=False)",
+        "ParseMultipartConfig()",
+    ),
+    Mutation(
+        "A process refuses what it cannot answer in time",
+        "runtime/application.py",
+        "self.connections.in_flight >= self.max_in_flight",
+        "self.connections.in_flight >= 1000 * self.max_in_flight",
+    ),
 ]
 
 HERE = "tests/rendered/"
@@ -261,9 +272,9 @@ ROWS = [
     ),
     Mutation(
         "one process per CPU",
-        f"{FOLDER}/deploy/local/supervisord.conf",
-        "--port ",
-        "--port 1",
+        "templates/workers.conf",
+        "--port %(process_num)d",
+        "--port 1%(process_num)d",
         f"{BALANCERS}::test_supervisord_accepts",
     ),
     Mutation(
@@ -276,10 +287,10 @@ ROWS = [
     Mutation(
         "safe defaults",
         f"{FOLDER}/deploy/<<cookiecutter.load_balancer>>/"
-        "<% if cookiecutter.load_balancer == 'nginx' %>https.conf<% endif %>",
-        "ssl_protocols",
-        "ssl_protocols TLSv1 ",
-        f"{BALANCERS}::test_nginx_accepts {BALANCERS}::test_analysers_find_nothing",
+        "<% if cookiecutter.load_balancer == 'nginx' %>defaults.conf<% endif %>",
+        "ssl_protocols TLSv1.2 TLSv1.3;",
+        "ssl_protocols TLSv1.2;",
+        "tests/running/security/test_tls.py::test_the_newest_protocol_is_chosen",
     ),
     Mutation(
         "one server or several",
@@ -298,8 +309,8 @@ ROWS = [
     Mutation(
         "checks of each change",
         f"{FOLDER}/<% if cookiecutter.ci == 'gitlab' %>.gitlab-ci.yml<% endif %>",
-        "make check",
-        "make help",
+        "make setup check test",
+        "make setup test",
         f"{HERE}test_ci.py",
     ),
     Mutation(
@@ -312,15 +323,15 @@ ROWS = [
     Mutation(
         "what operators ask for",
         "runtime/health.py",
-        '200 if status == "ready" else 503',
-        "200",
+        "self.set_status(503)",
+        "self.set_status(200)",
         "tests/runtime/test_health.py",
     ),
     Mutation(
         "a clean start",
         f"{FOLDER}/src/<<cookiecutter.__package_name>>/app.py",
-        "import re\n",
-        "import re, os\n",
+        "from pathlib import Path\n",
+        "from pathlib import Path\nimport os, re\n",
         f"{HERE}test_checks.py::test_formatter_and_linter_are_content",
     ),
 ]
@@ -332,8 +343,24 @@ def rows_of(text: str, header: str) -> dict[str, str]:
     return {row.split("|")[1].strip(): row for row in table}
 
 
-def named_tests(row: str) -> list[str]:
-    return re.findall(r"`(tests/[^`]+::[^`]+)`", row)
+def claims_of(project: Path) -> dict[str, str]:
+    """All that is promised, each with the tests that its row names."""
+    promised = rows_of((project / "SECURITY.md").read_text(), "promise")
+    given = rows_of((TEMPLATE / "README.md").read_text(), "you get")
+    tests = re.compile(r"`(tests/[^`]+::[^`]+)`")
+    return {claim: " ".join(tests.findall(row)) for claim, row in (promised | given).items()}
+
+
+def is_of_template(mutation: Mutation) -> bool:
+    """Whether its file is the template's, and not one that stands in each project as it is."""
+    return (TEMPLATE / mutation.file).exists()
+
+
+def place_of(mutation: Mutation, project: Path) -> Path:
+    """The file that it changes: in this repository, or in a rendered project."""
+    if is_of_template(mutation):
+        return TEMPLATE / mutation.file
+    return project / PACKAGE / mutation.file
 
 
 def pytest_ends(folder: Path, python: Path | str, tests: list[str]) -> int:
@@ -341,16 +368,14 @@ def pytest_ends(folder: Path, python: Path | str, tests: list[str]) -> int:
     return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode
 
 
-def result_of(mutation: Mutation, path: Path, folder: Path, python: Path | str) -> str:
+def result_of(mutation: Mutation, file: Path, folder: Path, python: Path | str, tests: str) -> str:
     """What becomes of the mutation: caught, or what is wrong."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if mutation.before not in text:
-        return f"NOT FOUND in {mutation.file}: {mutation.before!r}"
-    path.write_text(text.replace(mutation.before, mutation.after), encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace(mutation.before, mutation.after), encoding="utf-8")
     try:
-        ended = pytest_ends(folder, python, mutation.tests.split())
+        ended = pytest_ends(folder, python, tests.split())
     finally:
-        path.write_text(text, encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
     if ended == SURVIVED:
         return "SURVIVED"
     return "caught" if ended == CAUGHT else f"BROKEN: pytest ended with {ended}"
@@ -359,37 +384,23 @@ def result_of(mutation: Mutation, path: Path, folder: Path, python: Path | str) 
 def main(words: list[str]) -> int:
     bad = 0
     with tempfile.TemporaryDirectory(prefix="mutations-") as scratch:
-        project = Project.render(Path(scratch, "project"))
+        project = Project.render(Path(scratch, "project"), project_slug="my-service")
         project.set_up(packages=environment(project.folder).parent)
         copy = Path(scratch, "template")
         subprocess.run(["git", "clone", "--quiet", TEMPLATE, copy], check=True)
         for name in (".venv", ".cache"):
             (copy / name).symlink_to(TEMPLATE / name)
 
-        promised = rows_of((project.folder / "SECURITY.md").read_text(), "promise")
-        named = {claim: " ".join(named_tests(row)) for claim, row in promised.items()}
-        given = rows_of((TEMPLATE / "README.md").read_text(), "you get")
-        all_mutations = [
-            *(
-                Mutation(m.claim, m.file, m.before, m.after, named.get(m.claim, ""))
-                for m in PROMISES
-            ),
-            *ROWS,
-        ]
-        for claim in {*promised, *given} - {mutation.claim for mutation in all_mutations}:
-            print(f"{claim}: WITHOUT A MUTATION")
-            bad += 1
-        for mutation in all_mutations:
+        named = claims_of(project.folder)
+        for mutation in (*PROMISES, *ROWS):
             if words and not any(word in mutation.claim for word in words):
                 continue
-            of_template = mutation.file.startswith(FOLDER)
-            if not mutation.tests:
-                result = "NO LONGER PROMISED"
-            elif of_template:
-                result = result_of(mutation, copy / mutation.file, copy, sys.executable)
+            tests = mutation.tests or named[mutation.claim]
+            if is_of_template(mutation):
+                result = result_of(mutation, copy / mutation.file, copy, sys.executable, tests)
             else:
-                path = project.package / mutation.file
-                result = result_of(mutation, path, project.folder, project.program("python"))
+                file, python = place_of(mutation, project.folder), project.program("python")
+                result = result_of(mutation, file, project.folder, python, tests)
             print(f"{mutation.claim}: {result}", flush=True)
             bad += result != "caught"
     print(f"{bad} not as they should be")

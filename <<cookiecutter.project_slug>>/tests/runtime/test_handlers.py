@@ -46,6 +46,20 @@ def with_failing_page(site: Site) -> Site:
     return site
 
 
+def test_the_security_headers_are_owasps() -> None:
+    """All headers of the OWASP Secure Headers Project that fit each kind of answer are there."""
+    assert SECURITY_HEADERS.keys() == {
+        "Content-Security-Policy",
+        "Cross-Origin-Opener-Policy",
+        "Cross-Origin-Resource-Policy",
+        "Permissions-Policy",
+        "Referrer-Policy",
+        "X-Content-Type-Options",
+    }
+    assert SECURITY_HEADERS["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in SECURITY_HEADERS["Content-Security-Policy"]
+
+
 async def test_the_security_headers_stand_on_every_answer(site: Site) -> None:
     """Whatever is asked for, however it ends, the browser is told the same policy."""
     browser = with_failing_page(site).browser()
