@@ -53,7 +53,7 @@ bench: packages-bench .venv/ready ## Compare what is generated with what it is b
 # They come before all else: sudo may ask for a password, and nothing long has begun by then.
 servers = dockerd debootstrap ssh
 packages-demo: needed = nginx
-packages-test: needed = nginx haproxy chromium libatomic.so.1 slowhttptest initdb systemd-analyze
+packages-test: needed = nginx haproxy chromium libatomic.so.1 slowhttptest initdb pgbouncer systemd-analyze
 packages-servers: needed = $(servers)
 packages-soak: needed = nginx haproxy
 packages-bench: needed = nginx wrk

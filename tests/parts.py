@@ -15,6 +15,7 @@ PROGRAMS = {
     "chromium": "pages in a browser",
     "systemd-analyze": "systemd's units",
     "slowhttptest": "slow clients",
+    "pgbouncer": "PostgreSQL behind a pooler",
     "dockerd": "deploys to servers",
     "debootstrap": "deploys to servers",
 }

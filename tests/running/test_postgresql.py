@@ -1,5 +1,7 @@
 """A project with PostgreSQL, on a real server that restarts, hangs and is away."""
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.bake import free_first_port
 from tests.rendered.test_ci import jobs_of, script_of
-from tests.running.processes import READY_SECONDS, Stack, answers, processes_in, wait_until
-from tests.running.projects import Project
+from tests.running.processes import READY_SECONDS, Service, Stack, answers, processes_in, wait_until
+from tests.running.projects import Project, require
 
 pytestmark = pytest.mark.full
 
@@ -25,6 +28,21 @@ TESTS = """
 import runpy, sys, time
 print(runpy.run_path(sys.argv[1])["Databases"]().folder, flush=True)
 time.sleep(600)
+"""
+
+
+# As few connections to the server as make its clients take turns; nothing is put right for them.
+POOLER = """
+[databases]
+* = host={server} port=5432
+[pgbouncer]
+listen_addr =
+listen_port = 6432
+unix_socket_dir = {folder}
+auth_type = trust
+auth_file = {folder}/users
+pool_mode = transaction
+default_pool_size = 3
 """
 
 
@@ -116,6 +134,60 @@ def test_without_a_server_one_is_told_how_to_get_one(postgresql_project: Project
     assert done.stdout.startswith("The database cannot be used: ")
     assert "apt-get install postgresql" in done.stdout
     assert "pass-word" not in done.stdout
+
+
+@pytest.fixture
+def pooler(postgresql: Any, workshop: Path) -> Iterator[Path]:
+    """The folder with the socket of Debian's pgBouncer, in transaction mode."""
+    program = require("pgbouncer")
+    folder = workshop / "pooler"
+    folder.mkdir()
+    (folder / "users").write_text('"tests" ""\n')
+    (folder / "pgbouncer.ini").write_text(POOLER.format(server=postgresql.folder, folder=folder))
+    # It refuses to run as root; Debian's PostgreSQL brings this user.
+    user = "postgres" if os.geteuid() == 0 else None
+    if user:
+        workshop.chmod(0o711)
+        shutil.chown(folder, user)
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [program, folder / "pgbouncer.ini"], user=user, stdout=log, stderr=log
+        )
+    socket = folder / ".s.PGSQL.6432"
+    wait_until(socket.exists, "it listens", evidence=(folder / "log").read_text)
+    yield folder
+    process.kill()
+    process.wait()
+
+
+def test_behind_a_pooler_that_hands_out_connections_for_transactions(
+    postgresql_project: Project, postgresql: Any, pooler: Path
+) -> None:
+    """Commands, and hundreds of requests of two processes, through three connections: no 500."""
+    direct = postgresql.copy(postgresql.url("template1"))
+    url = direct.replace(str(postgresql.folder), str(pooler)).replace("port=5432", "port=6432")
+    url += "&prepare_threshold=None"
+    project = postgresql_project
+    command = project.program(project.slug)
+    project.must(command, "migrate", DATABASE_URL=url)
+    project.must(
+        *(command, "user", "add", "ada", "--password-stdin"),
+        typed="correct horse battery staple\n",
+        DATABASE_URL=url,
+    )
+    with Service(project, free_first_port(), "--fork", "2", DATABASE_URL=url) as service:
+        cookies = dict(service.sign_in("ada", "correct horse battery staple"))
+
+        def ask(number: int) -> int:
+            address = f"{service.url}{('/account', '/api/me', '/readyz')[number % 3]}"
+            return httpx.get(address, cookies=cookies, timeout=20, trust_env=False).status_code
+
+        with ThreadPoolExecutor(16) as pool:
+            assert set(pool.map(ask, range(600))) == {200}
+        project.must(command, "backup", "copy", DATABASE_URL=direct)
+        project.must(command, "restore", "copy", DATABASE_URL=url)
+        with ThreadPoolExecutor(16) as pool:
+            assert set(pool.map(ask, range(60))) == {200}
 
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["working", "hanging"])

@@ -20,6 +20,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from .. import COMMAND
+from ..engine import check_options
 
 NEW_SECRET = f"{COMMAND} secret new"
 SECRET_CHARACTERS = 32
@@ -75,6 +76,7 @@ def _readable_url(value: str) -> str:
     except (ArgumentError, ValueError):
         # Their messages may show a part of the password.
         raise ValueError("it cannot be read; in a password, write @ : / as %40 %3A %2F") from None
+    check_options(value)
     return value
 
 
