@@ -17,11 +17,13 @@ import yaml
 from markdown_it import MarkdownIt
 from supervisor.options import ServerOptions
 
-from tests.bake import COMBINATIONS, CONTEXT, QUESTIONS, TEMPLATE, bake, files_of
+from tests.bake import COMBINATIONS, CONTEXT, QUESTIONS, TEMPLATE, bake, files_of, package_of
 
 # `check --url` knows the marks of any server, whatever this project runs.
 LOOKS_AT_ANY_SITE = ("checks/site.py", "checks/test_site.py")
 ADDRESS = re.compile(r"https?://\S+")
+EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+TEXT = re.compile(r"""(?:>|(?:alt|aria-label|placeholder|title)=")([^<"]*[A-Za-z][^<"]*)""")
 LEFT_OVER = re.compile(rb"<<|<%|<#|^\s*#%|cookiecutter\.__", re.MULTILINE)
 
 
@@ -178,6 +180,15 @@ def test_text_files_end_cleanly(combination: Path) -> None:
         if re.search(rb"[ \t\r]$", content, re.MULTILINE):
             untidy.append(f"{name}: the end of a line")
     assert not untidy, "\n".join(untidy)
+
+
+def test_every_text_of_a_page_can_be_translated(project: Path) -> None:
+    """Templates hold no text, between tags or in attributes that are read, outside of `_`."""
+    found = []
+    for path in sorted((package_of(project) / "templates").iterdir()):
+        page = EXPRESSION.sub("", path.read_text(encoding="utf-8"))
+        found += [f"{path.name}: {text.strip()}" for text in TEXT.findall(page)]
+    assert not found, "\n".join(found)
 
 
 def test_no_empty_folder_is_made(combination: Path) -> None:

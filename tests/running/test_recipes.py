@@ -14,9 +14,10 @@ from tests.running.projects import Project
 
 pytestmark = pytest.mark.full
 
-# A sentence with the file's name in backticks, and the block that it announces.
-STEP = re.compile(r"`((?:src|deploy|docs)/[^`]+)`[^`]*?:\n\n```\w+\n(.*?)```", re.DOTALL)
-COMMANDS = re.compile(r":\n\n```\n(.*?)```", re.DOTALL)
+# A sentence with the file's name in backticks, and the block that it announces; or commands.
+STEP = re.compile(
+    r"`((?:src|deploy|docs)/[^`]+)`[^`]*?:\n\n```\w+\n(.*?)```|:\n\n```\n(.*?)```", re.DOTALL
+)
 # Behind which line of a file that is there already the indented part of a block belongs. It takes
 # the place of a line that begins as it does.
 PLACES = {
@@ -29,18 +30,33 @@ PLACES = {
 def follow(project: Project, recipes: str) -> None:
     """Do what the recipes say: write new files, add to those that are there, run the commands."""
     steps = STEP.findall(recipes)
-    assert len(steps) == recipes.count("```python") + recipes.count("```html")
-    for name, block in steps:
+    assert len(steps) == recipes.count("```") / 2
+    for name, block, commands in steps:
+        if commands:
+            # Formatting first: what is added stands in no order yet.
+            project.must("make", "fix")
+            for command in commands.splitlines():
+                project.must("sh", "-c", command)
+            continue
         file = project.folder / name
-        if file.exists():
+        file.parent.mkdir(exist_ok=True)
+        if file.suffix == ".po":
+            file.write_text(translated(file, block), encoding="utf-8")
+        elif file.exists():
             file.write_text(added(file, block), encoding="utf-8")
         else:
             file.write_text(block, encoding="utf-8")
-    # Formatting first: what is added stands in no order yet.
     project.must("make", "fix")
-    for block in COMMANDS.findall(recipes):
-        for command in block.splitlines():
-            project.must("sh", "-c", command)
+
+
+def translated(file: Path, block: str) -> str:
+    """The text of a catalogue with these translations in the places of empty ones."""
+    text = file.read_text(encoding="utf-8")
+    for entry in block.strip().split("\n\n"):
+        empty = re.sub('(?m)^msgstr ".*"$', 'msgstr ""', entry)
+        assert text.count(empty) == 1, f"{file} does not have once:\n{empty}"
+        text = text.replace(empty, entry)
+    return text
 
 
 def added(file: Path, block: str) -> str:
@@ -146,3 +162,21 @@ def test_the_upload_is_taken(service: Service) -> None:
         assert upload("/upload", b"1", b"2").status_code == 400
         assert upload("/upload", b"x" * 600_000).status_code == 413
         assert upload("/login", b"12345").status_code == 400
+
+
+def test_the_language_is_there(cooked: Project, service: Service) -> None:
+    """A reader of German gets German from templates and handlers; a reader of English, English."""
+    folder = cooked.package / "locale"
+    texts = (folder / "messages.pot").read_text(encoding="utf-8")
+    for text in ("About", "Too many attempts. Try again in {minutes} minutes.", "1 second ago"):
+        assert f'msgid "{text}"' in texts
+    with service.client() as client:
+        client.headers["Accept-Language"] = "de-AT,en;q=0.5"
+        page = client.get("/login").text
+        assert '<html lang="de">' in page
+        assert "<h1>Anmelden</h1>" in page
+        token = next(value for name, value in client.cookies.items() if name.endswith("xsrf"))
+        form = {"name": "nobody", "password": "wrong", "_xsrf": token}
+        assert "Name oder Passwort stimmt nicht." in client.post("/login", data=form).text
+        client.headers["Accept-Language"] = "en-GB,en;q=0.9,de;q=0.5"
+        assert '<html lang="en">' in client.get("/login").text

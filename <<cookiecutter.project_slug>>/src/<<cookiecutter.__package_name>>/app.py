@@ -11,6 +11,7 @@ from .database import DATABASE_ERRORS, Database, reason
 from .live import Live
 from .routes import ROUTES
 from .runtime.application import Service
+from .runtime.translations import load_translations
 from .settings import Settings
 
 # Resolved once: where `current` is switched to a new release while this process still runs, the
@@ -41,6 +42,7 @@ def make_app(settings: Settings, database: Database) -> Service:
 
     It starts nothing, except that Tornado's autoreload, in debug mode, needs a running event loop.
     """
+    load_translations(FOLDER / "locale", language="en")
     keys = settings.cookie_keys
     accounts = Accounts(database)
     app = Service(

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import update
 
 from ..database import Database
+from ..runtime.translations import N_
 from .client import Client
 from .errors import AccountError, Throttled
 from .passwords import Passwords
@@ -95,16 +96,16 @@ class Accounts:
         changes have failed.
         """
         if user.user_id in self._changing:
-            raise AccountError("Another change of this password is under way.")
+            raise AccountError(N_("Another change of this password is under way."))
         self._changing.add(user.user_id)
         try:
             async with self._confirmed(user, current, client) as found:
                 new_hash = await self._passwords.new_hash(new, user.name)
                 async with self._database.transaction() as transaction:
                     if not await self.users.still(transaction, found, new_hash):
-                        raise AccountError("The password was changed elsewhere meanwhile.")
+                        raise AccountError(N_("The password was changed elsewhere meanwhile."))
                     if user.session_id not in await self.sessions.end(transaction, user.user_id):
-                        raise AccountError("Your session has ended meanwhile. Sign in again.")
+                        raise AccountError(N_("Your session has ended meanwhile. Sign in again."))
                     token = await self.sessions.start(transaction, user.user_id, client)
         finally:
             self._changing.discard(user.user_id)
@@ -137,7 +138,7 @@ class Accounts:
                         password, found.password_hash if found else None
                     )
                     if found is None or not right:
-                        raise AccountError("The current password is not right.")
+                        raise AccountError(N_("The current password is not right."))
                     yield found
                     attempt.succeeded = True
         except AccountError as error:

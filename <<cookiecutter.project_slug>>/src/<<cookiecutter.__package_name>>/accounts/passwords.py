@@ -18,6 +18,7 @@ from argon2.exceptions import VerificationError
 from argon2.low_level import ARGON2_VERSION
 
 from .. import NAME
+from ..runtime.translations import N_
 from .errors import AccountError, Busy
 
 SHORTEST = 12
@@ -92,14 +93,18 @@ class Passwords:
         password = prepare(password)
         # The same test as ASVS 2.1.1: what several spaces add does not count.
         if len(password) > LONGEST or len(re.sub(" +", " ", password)) < SHORTEST:
-            raise AccountError(f"A password has {SHORTEST} to {LONGEST} characters.")
+            raise AccountError(
+                N_("A password has {shortest} to {longest} characters."),
+                shortest=SHORTEST,
+                longest=LONGEST,
+            )
         if any(
             unicodedata.category(char) in _UNFIT or char == _BYTE_ORDER_MARK for char in password
         ):
-            raise AccountError("A password has no control characters and no byte-order mark.")
+            raise AccountError(N_("A password has no control characters and no byte-order mark."))
         async with self._scoring:
             if problem := await self._run(_too_easy, password, name):
-                raise AccountError(problem)
+                raise AccountError(problem, N_("Take several words that do not belong together."))
         return await self.hash(password)
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
@@ -170,8 +175,8 @@ def _too_easy(password: str, name: str) -> str | None:
     result = zxcvbn(_scored(password), user_inputs=[name, NAME])
     if result["score"] >= STRENGTH:
         return None
-    reason = result["feedback"]["warning"] or "This password is easy to guess."
-    return f"{reason} Take several words that do not belong together."
+    warning: str = result["feedback"]["warning"]
+    return warning or N_("This password is easy to guess.")
 
 
 def _scored(password: str) -> str:

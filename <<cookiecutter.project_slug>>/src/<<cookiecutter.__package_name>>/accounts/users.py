@@ -47,7 +47,7 @@ class Users:
         """Return the user of this name. Raises AccountError if there is none."""
         if user := await self.find(name):
             return user
-        raise AccountError(f"There is no account named {name!r}.")
+        raise AccountError("There is no account named {name!r}.", name=name)
 
     async def add(self, name: str, password_hash: str) -> None:
         """Make an account. Raises AccountError if there is one of this name."""
@@ -56,7 +56,7 @@ class Users:
             async with self._database.transaction() as transaction:
                 transaction.add(user)
         except IntegrityError:
-            raise AccountError(f"There is an account named {name} already.") from None
+            raise AccountError("There is an account named {name} already.", name=name) from None
 
     async def still(self, transaction: AsyncSession, user: User, password_hash: str) -> bool:
         """Write the hash, and tell whether the user is still the one that was read before.

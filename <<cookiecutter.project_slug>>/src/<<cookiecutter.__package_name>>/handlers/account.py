@@ -56,8 +56,7 @@ class Account(AccountForm):
                 )
             )
         except AccountError as error:
-            self.refuse(error)
-            await self.show(str(error), form="password")
+            await self.show(self.refuse(error), form="password")
             return
         # The change has ended every session, this one too; the browser goes on with a new one.
         self.start_session(token)
@@ -84,8 +83,7 @@ class EndSession(AccountForm):
                 self.accounts.end_session(self.user, password, session_id, self.client)
             )
         except AccountError as error:
-            self.refuse(error)
-            await self.show(str(error), form="sessions")
+            await self.show(self.refuse(error), form="sessions")
             return
         self.redirect(self.reverse_url("account"), status=303)
 

@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 from tornado.web import HTTPError
 
 from ..accounts import AccountError, Busy, Client, Throttled
+from ..runtime.translations import N_
 from .base import PageHandler
 
 # As balancers log it: the client has closed the connection before it was answered.
 CLIENT_GONE = 499
 
-STALE = "This page was open for too long, so nothing was done. Please send it again."
-NO_COOKIE = (
+STALE = N_("This page was open for too long, so nothing was done. Please send it again.")
+NO_COOKIE = N_(
     "Your browser did not send this site's cookie, so nothing was done. Please try again; if you see"
     " this again, allow cookies for this site."
 )
@@ -54,12 +55,13 @@ class Form(PageHandler):
         if self._work is not None:
             self.accounts.give_up(self._work)
 
-    def refuse(self, error: AccountError) -> None:
-        """Set the status of a page that says why nothing was done, and when to try again."""
+    def refuse(self, error: AccountError) -> str:
+        """Set the status of a page that says why nothing was done; return what it says."""
         self.set_status(422)
         if isinstance(error, Throttled | Busy):
             self.set_status(429 if isinstance(error, Throttled) else 503)
             self.set_header("Retry-After", str(error.seconds))
+        return error.text(self.locale.translate)
 
     def check_xsrf_cookie(self) -> None:
         try:
@@ -72,7 +74,7 @@ class Form(PageHandler):
         sent = self.get_cookie(self.settings["xsrf_cookie_name"])
         try:
             if self.stale:
-                self.show_stale(STALE if sent else NO_COOKIE)
+                self.show_stale(self.locale.translate(STALE if sent else NO_COOKIE))
                 return
         except HTTPError:
             pass  # What was typed is no text: there is nothing to keep.

@@ -35,12 +35,11 @@ class Login(Form):
                 )
             )
         except AccountError as error:
-            self.refuse(error)
-            self._show_again(str(error))
+            self._show_again(self.refuse(error))
             return
         if token is None:
             self.set_status(422)
-            self._show_again("The name or the password is not right.")
+            self._show_again(self.locale.translate("The name or the password is not right."))
         else:
             self.start_session(token)
             self.redirect(safe_next(self.get_body_argument("next", "/")), status=303)

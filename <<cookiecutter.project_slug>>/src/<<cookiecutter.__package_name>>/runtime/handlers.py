@@ -15,16 +15,27 @@ from typing import Any
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
+from .translations import N_
+
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5
 MESSAGES = {
-    400: "The request could not be understood.",
-    401: "Sign in first.",
-    403: "This is not allowed, or the page was open for too long. Reload it and try again.",
-    404: "There is nothing at this address.",
-    405: "This address does not take such a request.",
-    503: "The service cannot answer just now. Try again in a moment.",
+    400: N_("The request could not be understood."),
+    401: N_("Sign in first."),
+    403: N_("This is not allowed, or the page was open for too long. Reload it and try again."),
+    404: N_("There is nothing at this address."),
+    405: N_("This address does not take such a request."),
+    503: N_("The service cannot answer just now. Try again in a moment."),
+}
+# HTTP's own words stand as titles on error pages; those of the usual errors can be translated.
+TITLES = responses | {
+    400: N_("Bad Request"),
+    403: N_("Forbidden"),
+    404: N_("Not Found"),
+    405: N_("Method Not Allowed"),
+    500: N_("Internal Server Error"),
+    503: N_("Service Unavailable"),
 }
 
 Method = Callable[..., Awaitable[None] | None]
@@ -65,7 +76,7 @@ class BaseHandler(RequestHandler):
             self.set_header("Retry-After", str(RETRY_SECONDS))
         message = MESSAGES.get(status_code, f"{responses.get(status_code, 'Error')}.")
         if status_code >= 500:
-            message = MESSAGES.get(status_code, "Something went wrong here. It has been noted.")
+            message = MESSAGES.get(status_code, N_("Something went wrong here. It has been noted."))
         shown = None
         if self.settings["serve_traceback"] and "exc_info" in kwargs:
             shown = "".join(traceback.format_exception(*kwargs["exc_info"]))
@@ -193,8 +204,8 @@ class PageHandler(SessionHandler):
         self.render(
             "error.html",
             status=status,
-            reason=responses.get(status, "Error"),
-            message=message,
+            reason=self.locale.translate(TITLES.get(status, "Error")),
+            message=self.locale.translate(message),
             traceback=shown_traceback,
         )
 

@@ -1,0 +1,19 @@
+"""Translations: Tornado's, from gettext catalogues in `locale/` where there are any."""
+
+from pathlib import Path
+
+from tornado.locale import load_gettext_translations, set_default_locale
+
+# Marks, for the program that collects texts, one that is translated where it is shown.
+N_ = str
+
+
+def load_translations(folder: Path, language: str) -> None:
+    """Load `LANGUAGE/LC_MESSAGES/messages.mo` of this folder; `language` is that of the code.
+
+    Tornado then chooses by `get_user_locale` or Accept-Language.
+    """
+    # Without it a browser that prefers English, then German, gets German as soon as there is some.
+    set_default_locale(language)
+    if folder.is_dir():
+        load_gettext_translations(str(folder), "messages")

@@ -1,0 +1,89 @@
+"""The language of the pages: that of the code, until there is a catalogue for another one."""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from << cookiecutter.__package_name >>.runtime.translations import load_translations
+
+from ..browser import Browser
+
+# In a language that no team has a catalogue for.
+LANGUAGE = "xx"
+TEXTS = {
+    "": "Content-Type: text/plain; charset=UTF-8",
+    "Hello, {name}": "Hallo, {name}",
+    "Not Found": "Nicht gefunden",
+    "Sign in": "Anmelden",
+    "The name or the password is not right.": "Name oder Passwort stimmt nicht.",
+    "There is nothing at this address.": "Unter dieser Adresse gibt es nichts.",
+    "Too many attempts. Try again in {minutes} minutes.": "In {minutes} Minuten geht es weiter.",
+}
+
+
+def catalogue(texts: dict[str, str]) -> bytes:
+    """Return the `.mo` file that gettext's tools make of these texts."""
+    pairs = sorted((text.encode(), translated.encode()) for text, translated in texts.items())
+    head = struct.pack("<6I", 0x950412DE, 0, len(pairs), 28, 28 + 8 * len(pairs), 0) + bytes(4)
+    tables, strings, start = b"", b"", 28 + 16 * len(pairs)
+    for column in zip(*pairs, strict=True):
+        for text in column:
+            tables += struct.pack("<2I", len(text), start + len(strings))
+            strings += text + b"\0"
+    return head + tables + strings
+
+
+@pytest.fixture
+def foreign(browser: Browser, tmp_path: Path) -> Iterator[Browser]:
+    """A browser that prefers another language, of a site that knows it."""
+    file = tmp_path / "locale" / LANGUAGE / "LC_MESSAGES" / "messages.mo"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(catalogue(TEXTS))
+    load_translations(tmp_path / "locale", "en")
+    browser.headers["Accept-Language"] = f"{LANGUAGE}-AT,{LANGUAGE};q=0.9,en;q=0.8"
+    yield browser
+    file.unlink()
+    load_translations(tmp_path / "locale", "en")
+
+
+async def test_without_a_catalogue_nothing_changes(browser: Browser) -> None:
+    """Whatever language a browser asks for, it gets that of the code."""
+    plain = (await browser.get("/nothing")).body.decode()
+    assert '<html lang="en">' in plain
+    asked = (await browser.get("/nothing", {"Accept-Language": LANGUAGE})).body.decode()
+    assert asked.partition("<footer")[0] == plain.partition("<footer")[0]
+
+
+async def test_a_page_is_in_the_language_of_its_reader(foreign: Browser) -> None:
+    """Templates, titles and messages are translated, and the page names its language."""
+    page = (await foreign.get("/login")).body.decode()
+    assert f'<html lang="{LANGUAGE}">' in page
+    assert "<h1>Anmelden</h1>" in page
+    missing = (await foreign.get("/nothing")).body.decode()
+    assert "<h1>Nicht gefunden</h1>" in missing
+    assert "Unter dieser Adresse gibt es nichts." in missing
+    await foreign.sign_in()
+    assert "Hallo, ada" in (await foreign.get("/")).body.decode()
+
+
+async def test_a_refusal_is_in_the_language_of_its_reader(foreign: Browser) -> None:
+    """What the rules about accounts have to say is translated, numbers and all."""
+    refused = (await foreign.sign_in(password="wrong")).body.decode()
+    assert "Name oder Passwort stimmt nicht." in refused
+    for _ in range(10):
+        refused = (await foreign.sign_in(password="wrong")).body.decode()
+    assert "In 15 Minuten geht es weiter." in refused
+
+
+async def test_a_reader_of_english_gets_english(foreign: Browser) -> None:
+    """A browser that prefers English gets it, though English has no catalogue."""
+    page = await foreign.get("/login", {"Accept-Language": f"en-GB,en;q=0.9,{LANGUAGE};q=0.8"})
+    assert '<html lang="en">' in page.body.decode()
+    assert "<h1>Sign in</h1>" in page.body.decode()
+
+
+async def test_machines_get_english(foreign: Browser) -> None:
+    """An error in JSON reads the same for everybody."""
+    assert b"There is nothing at this address." in (await foreign.get("/api/nothing")).body
