@@ -38,14 +38,14 @@ TAKEN = frozenset(
     psycopg psycopg_binary psycopg_c psycopg_pool
 
     ast_serialize boolean boolean_py cachecontrol certifi cffi_gen_src cfgv charset_normalizer
-    colorama coverage cyclonedx cyclonedx_python_lib defusedxml distlib doesitcache filelock flit
-    flit_core identify identify_cli idna iniconfig librt license_expression mako_render markdown_it
-    markdown_it_py mdurl msgpack mypy mypy_extensions mypyc nodeenv normalizer packageurl
-    packageurl_python packaging packaging_legacy_version pathspec pip_api pip_audit
+    colorama coverage cyclonedx cyclonedx_python_lib defusedxml distlib doesitcache execnet filelock
+    flit flit_core identify identify_cli idna iniconfig librt license_expression mako_render
+    markdown_it markdown_it_py mdurl msgpack mypy mypy_extensions mypyc nodeenv normalizer
+    packageurl packageurl_python packaging packaging_legacy_version pathspec pip_api pip_audit
     pip_requirements_parser platformdirs pluggy pre_commit py_serializable pygmentize pygments
-    pyparsing pytest pytest_asyncio python_discovery pyyaml requests rich ruff setuptools
-    sortedcontainers supervisor tomli tomli_w types_pyyaml types_zxcvbn urllib3 uv uvx virtualenv
-    yaml zxcvbn
+    pyparsing pytest pytest_asyncio pytest_xdist python_discovery pyyaml requests rich ruff
+    setuptools sortedcontainers supervisor tomli tomli_w types_pyyaml types_zxcvbn urllib3 uv uvx
+    virtualenv xdist yaml zxcvbn
 
     activate all dmypy echo_supervisord_conf pidproxy pip pip3 py python python3 stubgen stubtest
     supervisorctl supervisord wheel
