@@ -127,7 +127,7 @@ def refusal(hook: str) -> str | None:
     return None
 
 
-@examples(200, soak=20_000)
+@examples(100, soak=20_000)
 @given(texts=ALL_TEXTS)
 def test_any_text_arrives_exactly_or_is_refused(
     texts: dict[str, str], render: Callable[..., str]
@@ -160,7 +160,7 @@ def assert_reasons(said: str) -> None:
         assert line.isprintable()
 
 
-@examples(40, soak=1_000)
+@examples(20, soak=1_000)
 @given(answers=EVERYTHING)
 def test_any_answers_give_a_whole_project_or_none(answers: dict[str, str]) -> None:
     """All answers at once: no file is left of a refused one, every file of another can be read."""
