@@ -135,7 +135,8 @@ class Owner:
     def variables(self) -> dict[str, str]:
         authorities = str(self.folder / "authorities.pem")
         # Readline exports the width of the terminal to what a shell starts; `ps` then cuts lines.
-        return environment_for(SSL_CERT_FILE=authorities, COLUMNS="80")
+        # Ansible refuses this locale, in which many an owner works: the project sets another one.
+        return environment_for(SSL_CERT_FILE=authorities, COLUMNS="80", LC_ALL="POSIX")
 
     def make(self, target: str) -> subprocess.CompletedProcess[str]:
         """Run one of the project's targets for the server; return what it says."""

@@ -219,20 +219,20 @@ def test_only_one_deploys_at_a_time(deployed: Owner) -> None:
     assert "make deploy-unlock" in said
 
 
-@pytest.mark.parametrize(
-    "stage",
-    [
-        "Upload it",
-        "Start it beside the running one, on a spare port, and stop it",
-        "Restart the processes one after another",
-    ],
-)
-def test_an_interrupted_deploy_is_completed_by_the_next(stage: str, deployed: Owner) -> None:
-    """Its process is killed in the middle of something: the service goes on, the next one works."""
+def test_an_interrupted_deploy_is_completed_by_the_next(deployed: Owner) -> None:
+    """Its process is killed in the middle of something: the service goes on, the next one works.
+
+    Each gets past the place where the one before was killed.
+    """
     release = deployed.commit("The next")
     with deployed.nothing_lost():
-        first = deployed.deploy_until(stage)
-        os.killpg(first.pid, signal.SIGKILL)
-        first.communicate()
+        for stage in (
+            "Upload it",
+            "Start it beside the running one, on a spare port, and stop it",
+            "Restart the processes one after another",
+        ):
+            killed = deployed.deploy_until(stage)
+            os.killpg(killed.pid, signal.SIGKILL)
+            killed.communicate()
         deployed.must("deploy")
     assert deployed.serves(release)
