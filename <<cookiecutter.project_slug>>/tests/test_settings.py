@@ -19,7 +19,7 @@ from .conftest import SECRET
 
 PROJECT = Path(__file__).parents[1]
 OTHER = "2:for-tests-only-next-9876543210-zyxwvutsrqponm"
-URL = "<< "sqlite+aiosqlite" if cookiecutter.database == "sqlite" else "postgresql+psycopg" >>://user:pass-word@host/name"
+URL = "<< cookiecutter.__database_scheme >>://user:pass-word@host/name"
 FLAGS = ["autoreload", "compiled_template_cache", "static_hash_cache", "serve_traceback"]
 
 
@@ -196,7 +196,7 @@ def test_a_database_nobody_can_talk_to_is_told_with_the_settings(folder: Path, u
 def test_a_database_url_that_cannot_be_read_is_not_shown(folder: Path) -> None:
     """A password that was not quoted breaks the URL into wrong parts, none of which is shown."""
     with pytest.raises(SettingsError, match="DATABASE_URL") as caught:
-        load_settings(database_url="<< "sqlite+aiosqlite" if cookiecutter.database == "sqlite" else "postgresql+psycopg" >>://user:p@ss:w0rd@host/name")
+        load_settings(database_url="<< cookiecutter.__database_scheme >>://user:p@ss:w0rd@host/name")
     assert "w0rd" not in str(caught.value)
 
 

@@ -17,10 +17,16 @@ import yaml
 from markdown_it import MarkdownIt
 from supervisor.options import ServerOptions
 
-from tests.bake import COMBINATIONS, CONTEXT, QUESTIONS, TEMPLATE, bake, files_of, package_of
+from tests.bake import CHOICES, CONTEXT, QUESTIONS, TEMPLATE, bake, files_of, package_of
 
 # `check --url` knows the marks of any server, whatever this project runs.
 LOOKS_AT_ANY_SITE = ("checks/site.py", "checks/test_site.py")
+# The words by which a choice is known; a short one would be found in any text.
+TRACES: dict[str, dict[str, set[str]]] = {
+    "load_balancer": {"nginx": {"nginx"}, "haproxy": {"haproxy"}},
+    "database": {"sqlite": {"sqlite"}, "postgresql": {"postgres", "psycopg"}},
+    "ci": {"github": {"github", "dependabot"}, "gitlab": {"gitlab", "renovate"}, "none": set()},
+}
 ADDRESS = re.compile(r"https?://\S+")
 EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 TEXT = re.compile(r"""(?:>|(?:alt|aria-label|placeholder|title)=")([^<"]*[A-Za-z][^<"]*)""")
@@ -197,24 +203,46 @@ def test_no_empty_folder_is_made(combination: Path) -> None:
     assert not [folder for folder in folders if not any(folder.iterdir())]
 
 
+def traces(options: dict[str, set[str]], texts: dict[str, str]) -> dict[str, list[str]]:
+    """The files in which a word of each option stands."""
+    return {
+        option: [name for name, text in texts.items() if any(word in text for word in words)]
+        for option, words in options.items()
+    }
+
+
 def test_choices_that_were_not_made_leave_no_trace(
     answers: dict[str, str], combination: Path
 ) -> None:
     """No file, by its name or in its text, mentions a choice that was not made.
 
-    An address may, where it is one on that service, and "none" is a word like any other. The
-    process managers have a test of their own. Before several servers is always HAProxy.
+    An address may, where it is one on that service. The process managers have a test of their own.
+    Before several servers is always HAProxy. The words of what was chosen are found: a word that
+    stands nowhere would show nothing.
     """
     texts = {
         name: name.lower() + ADDRESS.sub("", content.decode(errors="replace")).lower()
         for name, content in files_of(combination).items()
         if not name.endswith(LOOKS_AT_ANY_SITE)
     }
-    others = {name: options for name, options in choices().items() if name != "process_manager"}
-    for question, options in others.items():
+    for question, options in TRACES.items():
         fleet = {"haproxy"} if answers["database"] == "postgresql" else set()
-        for other in set(options) - {answers[question], "none"} - fleet:
-            assert not [name for name, text in texts.items() if other in text], other
+        for option, found in traces(options, texts).items():
+            if option == answers[question]:
+                assert found or not options[option], f"nothing mentions {option}"
+            elif option not in fleet:
+                assert not found, f"{option} was not chosen"
+
+
+def test_a_trace_is_found() -> None:
+    """Each option has words to look for, or says that it has none; a file with one is found."""
+    assert {name: set(options) for name, options in TRACES.items()} == {
+        name: set(options) for name, options in CHOICES.items() if name != "process_manager"
+    }
+    for options in TRACES.values():
+        for option, words in options.items():
+            for word in words:
+                assert traces(options, {"a": f"see {word}.conf", "b": "no"})[option] == ["a"]
 
 
 def test_one_process_manager_leaves_no_trace_of_the_other(
@@ -243,10 +271,6 @@ def test_one_process_manager_leaves_no_trace_of_the_other(
     assert {
         name for name, content in files.items() if re.search(foreign, name.encode() + content)
     } == where
-
-
-def choices() -> dict[str, list[str]]:
-    return {name: [c[name] for c in COMBINATIONS] for name in COMBINATIONS[0]}
 
 
 def test_supervisord_accepts_its_files(
