@@ -329,8 +329,13 @@ async def test_two_routes_of_one_handler_are_told_apart(site: Site) -> None:
     assert r'route="/two/(\\d+)",status="200"} 2.0' in metrics
 
 
-async def test_too_many_requests_at_once_are_refused(open_site: Callable[..., Site]) -> None:
-    """Above MAX_IN_FLIGHT a request gets 503 at once and when to try again; probes get answers."""
+async def test_too_many_requests_at_once_are_refused(
+    open_site: Callable[..., Site], logs: Callable[[], list[str]]
+) -> None:
+    """Above MAX_IN_FLIGHT a request gets 503 at once and when to try again; probes get answers.
+
+    The refused ones are logged together, and not as faults.
+    """
     site, release = open_site(max_in_flight=2), asyncio.Event()
 
     class Slow(PageHandler):
@@ -346,6 +351,8 @@ async def test_too_many_requests_at_once_are_refused(open_site: Callable[..., Si
         assert {name: refused.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
     assert (await site.browser().get("/healthz")).code == 200
     assert (await site.browser().get("/readyz")).code == 200
+    await until(lambda: any("Refused 3 requests" in line for line in logs()), "a line of the log")
+    assert not [line for line in logs() if '"ERROR"' in line or "503" in line]
     release.set()
     assert [response.code for response in await asyncio.gather(*waiting)] == [200, 200]
     assert (await site.browser().get("/")).code == 200

@@ -68,8 +68,8 @@ async def test_requests_of_one_moment_are_a_line_each(
 async def test_the_level_holds_for_requests_too(
     open_site: Callable[..., Site], logs: Callable[[], list[str]]
 ) -> None:
-    """Whoever wants errors only is not told of requests that went well."""
-    site = open_site(log_level="ERROR")
+    """Whoever wants warnings only is not told of requests that went well."""
+    site = open_site(log_level="WARNING")
     browser = site.browser()
     await browser.get("/")
     site.app.connections.draining = True
@@ -94,7 +94,7 @@ async def test_probes_are_silent_until_they_fail(site: Site, logs: Callable[[], 
     site.app.connections.draining = True
     await browser.get("/readyz")
     (entry,) = requests_in(logs())
-    assert (entry["path"], entry["status"], entry["level"]) == ("/readyz", 503, "ERROR")
+    assert (entry["path"], entry["status"], entry["level"]) == ("/readyz", 503, "WARNING")
 
 
 async def test_what_must_not_be_logged_is_not(site: Site, logs: Callable[[], list[str]]) -> None:

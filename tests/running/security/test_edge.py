@@ -4,6 +4,7 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from tests.running.load import scaled
@@ -36,6 +37,31 @@ def test_header_limits(stack: Stack, expected: list[int], line: str, headers: li
     assert exchange(stack.project.balancer_port, message(line, *headers)) == expected
 
 
+@pytest.mark.parametrize(
+    ("status", "request_"),
+    [
+        (
+            413,
+            message("POST /logout HTTP/1.1", FORM, "Content-Length: 2000000", body=b"x" * 2000000),
+        ),
+        (431, message("GET / HTTP/1.1", "Cookie: a=" + "x" * 9000)),
+        (404, message("GET /metrics HTTP/1.1")),
+    ],
+    ids=["413", "431", "404"],
+)
+def test_what_the_balancer_refuses_has_the_security_headers(
+    stack: Stack, status: int, request_: bytes
+) -> None:
+    """An answer of the balancer itself to what it can read is as safe as one of the service."""
+    received = conversation(stack.project.balancer_port, request_)
+    assert statuses(received) == [status]
+    for name in (
+        b"content-security-policy: default-src 'none'",
+        b"x-content-type-options: nosniff",
+    ):
+        assert name in received.lower()
+
+
 def test_chunks_over_the_limit(stack: Stack) -> None:
     """A body in chunks gets the same 413 as one whose length is known."""
     chunks = message(
@@ -64,6 +90,20 @@ def test_addresses(stack: Stack, target: str, expected: bytes) -> None:
     else:
         assert statuses(received) == [404]
         assert b"There is nothing" not in received
+
+
+def test_whether_it_is_ready_is_all_that_is_told_outside(
+    servers_balancer: Balancer, balancer_behind_proxy: Balancer, stack: Stack
+) -> None:
+    """Through a balancer neither the release nor a reason; a process itself names its release."""
+    outside = [
+        stack.client().get("/readyz"),
+        servers_balancer.get(f"https://{servers_balancer.domain}/readyz"),
+        balancer_behind_proxy.get(f"http://{balancer_behind_proxy.domain}/readyz"),
+    ]
+    assert [answer.json() for answer in outside] == [{"status": "ready"}] * 3
+    inside = httpx.get(f"{stack.worker_urls[0]}/readyz", trust_env=False)
+    assert inside.json()["release"]
 
 
 @pytest.mark.parametrize("host", ["localhost.", "localhost.:8080"])

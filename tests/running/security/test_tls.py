@@ -6,6 +6,7 @@ import ssl
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.environment import tools
@@ -38,6 +39,17 @@ def test_the_newest_protocol_is_chosen(address: str, authority: Path, protocols:
         context.wrap_socket(plain, server_hostname=host) as secure,
     ):
         assert secure.selected_alpn_protocol() == protocols[0]
+
+
+@pytest.mark.parametrize("path", ["/", "/static/style.css", "/metrics", "/nothing"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_https_is_not_promised_for_localhost(address: str, host: str, path: str) -> None:
+    """Browsers would refuse plain http to every port of this machine, for a year."""
+    url = f"https://{address.replace('localhost', host)}{path}"
+    with httpx.Client(verify=False, trust_env=False, timeout=20) as client:  # noqa: S501
+        answer = client.get(url)
+    assert "X-Content-Type-Options" in answer.headers
+    assert "Strict-Transport-Security" not in answer.headers
 
 
 def test_the_site_checks_find_nothing(stack: Stack, address: str, authority: Path) -> None:

@@ -13,7 +13,7 @@ from tornado.web import Application, OutputTransform, RequestHandler
 from .connections import Connections, InFlightDelegate
 from .handlers import NotFound, Overloaded
 from .health import Probe
-from .logs import RequestLog
+from .logs import RefusalLog, RequestLog
 from .metrics import Metrics
 from .settings import ProcessSettings
 from .static_files import StaticFiles
@@ -53,6 +53,7 @@ class Service(Application):
             settings.release, lambda: self.connections.in_flight, lambda: len(self.websockets)
         )
         self.request_log = RequestLog(settings.log_level, readable=settings.debug)
+        self.refusal_log = RefusalLog()
         # Runs beside the server until the process ends.
         self.background: list[Background] = [self.metrics.measure_lag]
         self.max_in_flight = settings.max_in_flight
@@ -98,7 +99,9 @@ class Service(Application):
         self.metrics.count(request.method or "", self.route_of(handler), status, seconds)
         if isinstance(handler, Probe) and status < 400:
             return  # asked for every few seconds by machines
-        if "log_function" in self.settings:
+        if isinstance(handler, Overloaded):
+            self.refusal_log.add()
+        elif "log_function" in self.settings:
             super().log_request(handler)
         else:
             self.request_log.add(request, status, seconds)

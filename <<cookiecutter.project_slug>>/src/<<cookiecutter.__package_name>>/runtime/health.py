@@ -32,10 +32,12 @@ class Readyz(Probe):
         if status != "ready":
             self.set_status(503)
             log.warning("Not ready: %s", status, extra={"fields": {"request_id": self.request_id}})
-            # The reason may name hosts and roles: it is for the log, and for who asks on this machine.
-            if "X-Real-IP" in self.request.headers:
-                status = "not ready"
-        self.write({"status": status, "release": self.settings["release"]})
+        if "X-Real-IP" in self.request.headers:
+            # Through a balancer. The reason may name hosts and roles, and a release its faults: both
+            # are for who asks on this machine.
+            self.write({"status": "ready" if status == "ready" else "not ready"})
+        else:
+            self.write({"status": status, "release": self.settings["release"]})
 
     async def _status(self) -> str:
         if self.settings["connections"].draining:

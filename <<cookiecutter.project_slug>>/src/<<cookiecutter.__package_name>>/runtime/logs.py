@@ -3,6 +3,7 @@
 No cookie, no secret and no query string gets into them: a request is logged by its path alone.
 """
 
+import asyncio
 import functools
 import json
 import logging
@@ -11,6 +12,8 @@ import time
 
 from tornado.httputil import HTTPServerRequest
 from tornado.log import LogFormatter
+
+log = logging.getLogger(__name__)
 
 # All but ASCII is escaped: a line separator or half a character from a client breaks no line.
 _encode = json.JSONEncoder(default=str).encode
@@ -42,6 +45,9 @@ class RequestLog:
     def add(self, request: HTTPServerRequest, status: int, seconds: float) -> None:
         """Log that a request was answered with this status after so many seconds."""
         level = logging.ERROR if status >= 500 else logging.INFO
+        if status == 503:
+            # Too much to do, or no database, which has a line of its own: no fault in the code.
+            level = logging.WARNING
         if level >= self._least:
             print(self.line(request, level, status, round(seconds * 1000, 2)), flush=True)
 
@@ -62,6 +68,22 @@ class RequestLog:
                 "request_id": request.headers["X-Request-Id"],
             }
         )
+
+
+class RefusalLog:
+    """Logs how many requests were refused, once a second: a line for each would cost as much again."""
+
+    _count = 0
+
+    def add(self) -> None:
+        """Note that a request was refused because too many are in flight."""
+        self._count += 1
+        if self._count == 1:
+            asyncio.get_running_loop().call_later(1, self._report)
+
+    def _report(self) -> None:
+        log.warning("Refused %d requests: MAX_IN_FLIGHT others are being answered.", self._count)
+        self._count = 0
 
 
 def configure_logs(level: str, *, readable: bool) -> None:
