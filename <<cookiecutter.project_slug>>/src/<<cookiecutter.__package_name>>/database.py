@@ -4,16 +4,27 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 
-from sqlalchemy import MetaData, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy import MetaData, make_url, text
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
-from .engine import MOMENT, make_engine, take_lock
+from .engine import MOMENT, check_options, make_engine, take_lock
 
 # What a database that is away, full or locked raises, as opposed to a fault in the code.
 DATABASE_ERRORS = (InterfaceError, OperationalError, PoolTimeoutError)
+
+
+def readable_url(url: str) -> str:
+    """Return the URL of a database. Raises ValueError if it cannot be one, without showing it."""
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):
+        # Their messages may show a part of the password.
+        raise ValueError("it cannot be read; in a password, write @ : / as %40 %3A %2F") from None
+    check_options(url)
+    return url
 
 
 def reason(error: BaseException) -> str:

@@ -1,8 +1,11 @@
 """Your settings: one table. `runtime/settings.py` has those of every process, and reads them all."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from .runtime.settings import ProcessSettings, load
+from pydantic import AfterValidator
+
+from .database import readable_url
+from .runtime.settings import HIDDEN, ProcessSettings, load, setting
 
 
 class Settings(ProcessSettings):
@@ -10,6 +13,31 @@ class Settings(ProcessSettings):
 
     A row without a default must be given. `make fix` brings new ones to `.env.example`.
     """
+
+    database_url: Annotated[str, AfterValidator(readable_url)] = setting(
+        "Database",
+<% if cookiecutter.database == "sqlite" %>
+        "Where the data lives: sqlite+aiosqlite:///PATH, or with four slashes for one from the root.",
+        default="sqlite+aiosqlite:///var/<< cookiecutter.__package_name >>.sqlite3",
+        pattern=r"^sqlite\+aiosqlite://",
+        **HIDDEN,
+    )
+<% else %>
+        "Where the data lives: postgresql+psycopg://USER:PASSWORD@HOST/DATABASE. Without user and"
+        " host: as yourself, on this machine.",
+        default="postgresql+psycopg:///<< cookiecutter.__package_name >>",
+        pattern=r"^postgresql\+psycopg://",
+        **HIDDEN,
+    )
+    database_connections: int = setting(
+        "Database",
+        "How many connections a process opens at most. All processes together must stay below"
+        " max_connections of the server.",
+        default=<< cookiecutter.__database_connections >>,
+        ge=1,
+        le=1000,
+    )
+<% endif %>
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -16,11 +16,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from .. import COMMAND
-from ..engine import check_options
 
 NEW_SECRET = f"{COMMAND} secret new"
 SECRET_CHARACTERS = 32
@@ -67,16 +64,6 @@ def new_secret() -> str:
 
 def _checked_secret(value: SecretStr) -> SecretStr:
     parse_cookie_secret(value.get_secret_value())
-    return value
-
-
-def _readable_url(value: str) -> str:
-    try:
-        make_url(value)
-    except (ArgumentError, ValueError):
-        # Their messages may show a part of the password.
-        raise ValueError("it cannot be read; in a password, write @ : / as %40 %3A %2F") from None
-    check_options(value)
     return value
 
 
@@ -137,31 +124,6 @@ class ProcessSettings(BaseSettings):
         default_factory=lambda: version(COMMAND),
         pattern=r"^[A-Za-z0-9._+-]{1,64}$",
     )
-
-    database_url: Annotated[str, AfterValidator(_readable_url)] = setting(
-        "Database",
-#% if cookiecutter.database == "sqlite"
-        "Where the data lives: sqlite+aiosqlite:///PATH, or with four slashes for one from the root.",
-        default="sqlite+aiosqlite:///var/<< cookiecutter.__package_name >>.sqlite3",
-        pattern=r"^sqlite\+aiosqlite://",
-        **HIDDEN,
-    )
-#% else
-        "Where the data lives: postgresql+psycopg://USER:PASSWORD@HOST/DATABASE. Without user and"
-        " host: as yourself, on this machine.",
-        default="postgresql+psycopg:///<< cookiecutter.__package_name >>",
-        pattern=r"^postgresql\+psycopg://",
-        **HIDDEN,
-    )
-    database_connections: int = setting(
-        "Database",
-        "How many connections a process opens at most. All processes together must stay below"
-        " max_connections of the server.",
-        default=<< cookiecutter.__database_connections >>,
-        ge=1,
-        le=1000,
-    )
-#% endif
 
     max_in_flight: int = setting(
         "Load",
