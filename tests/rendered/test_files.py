@@ -28,6 +28,7 @@ TRACES: dict[str, dict[str, set[str]]] = {
     "ci": {"github": {"github", "dependabot"}, "gitlab": {"gitlab", "renovate"}, "none": set()},
 }
 ADDRESS = re.compile(r"https?://\S+")
+OWNED = re.compile(r"( *)(\S+|other files) +(yours|ours|made)(?: .*)?")
 EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 TEXT = re.compile(r"""(?:>|(?:alt|aria-label|placeholder|title)=")([^<"]*[A-Za-z][^<"]*)""")
 LEFT_OVER = re.compile(rb"<<|<%|<#|^\s*#%|cookiecutter\.__", re.MULTILINE)
@@ -195,6 +196,29 @@ def test_every_text_of_a_page_can_be_translated(project: Path) -> None:
         page = EXPRESSION.sub("", path.read_text(encoding="utf-8"))
         found += [f"{path.name}: {text.strip()}" for text in TEXT.findall(page)]
     assert not found, "\n".join(found)
+
+
+def test_the_map_is_true(combination: Path) -> None:
+    """The README marks each file as the team's or the template's, and each that it names is there.
+
+    Each file of the package that is the template's says so in its first line; no other does.
+    """
+    readme = (combination / "README.md").read_text(encoding="utf-8")
+    owners, folder = {}, ""
+    for line in readme.partition("\n```\nsrc/")[2].partition("```")[0].splitlines():
+        indent, name, owner = OWNED.fullmatch(line).groups() if folder else ("", "src/" + line, "")
+        if not indent:
+            folder = name
+        owners[folder + name if indent else name] = owner
+    there = {name for name, owner in owners.items() if owner not in ("", "made")}
+    assert [name for name in there - {"other files"} if not (combination / name).exists()] == []
+    for name, content in files_of(combination).items():
+        places = [place for place in owners if name == place or name.startswith(place)]
+        assert places or "/" not in name, f"{name} is not on the map"
+        owner = owners[max(places, key=len, default="other files")]
+        assert owner in ("yours", "ours"), f"{name} is not on the map"
+        if name.startswith("src/") and name.endswith(".py"):
+            assert content.startswith(b"# Part of the template") == (owner == "ours"), name
 
 
 def test_no_empty_folder_is_made(combination: Path) -> None:

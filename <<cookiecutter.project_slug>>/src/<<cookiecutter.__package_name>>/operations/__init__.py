@@ -1,1 +1,2 @@
-"""What an operator does: check, back up and restore, rotate the secret. The template's, not yours."""
+# Part of the template: you need not edit this file.
+"""What an operator does: check, back up and restore, rotate the secret."""

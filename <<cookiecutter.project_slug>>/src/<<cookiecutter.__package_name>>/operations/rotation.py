@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """Replacing the cookie secret without signing anybody out, in three steps.
 
 1. Accept the new secret: a process that still runs with the old settings never sees a cookie that it

@@ -1,4 +1,5 @@
-"""How a process lives: server, drain, base handlers, health, logs, metrics. The template's, not yours.
+# Part of the template: you need not edit this file.
+"""How a process lives: server, drain, base handlers, health, logs, metrics.
 
 Nothing in here knows your pages, endpoints or tables; `app.py` and `cli.py` hand it what it needs.
 """

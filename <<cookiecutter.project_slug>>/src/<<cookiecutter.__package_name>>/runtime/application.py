@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """Tornado's Application with what every process has: metrics, request log, requests in flight."""
 
 import functools

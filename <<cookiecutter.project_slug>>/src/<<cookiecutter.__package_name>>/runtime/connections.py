@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """The one owner of a process's numbers: open connections and requests in flight."""
 
 import weakref

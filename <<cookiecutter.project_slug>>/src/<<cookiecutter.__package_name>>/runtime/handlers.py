@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """The base classes of all handlers, made of Tornado's documented hooks only.
 
 A subclass may override `initialize`, `prepare`, `on_finish` and `set_default_headers` without a call

@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """What machines ask: is the process alive, may it get requests, how is it doing."""
 
 import asyncio

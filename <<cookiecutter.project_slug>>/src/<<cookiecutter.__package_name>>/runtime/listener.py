@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """The port: how it is opened, and how it is left without losing a connection."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """Logs: one JSON object a line in production, a readable line in debug mode.
 
 No cookie, no secret and no query string gets into them: a request is logged by its path alone.

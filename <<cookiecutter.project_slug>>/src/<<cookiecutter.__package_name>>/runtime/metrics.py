@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """Metrics for Prometheus, each process its own.
 
 The names follow Prometheus' rules: the unit stands at the end, `_total` on what only grows.

@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """The life of one process: open, listen, serve, drain, close."""
 
 import asyncio

@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """The settings of every process, and how settings are read. Your own stand in `settings.py`.
 
 Nothing else in the service reads the environment.

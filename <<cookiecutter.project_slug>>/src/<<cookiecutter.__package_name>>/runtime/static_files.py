@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """Static files, for a process that is reached without a balancer that serves them from disk."""
 
 import contextlib

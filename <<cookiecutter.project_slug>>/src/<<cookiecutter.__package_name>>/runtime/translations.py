@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """Translations: Tornado's, from gettext catalogues in `locale/` where there are any."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """WebSockets: the base class, and the open ones of a process, which a drain sends elsewhere."""
 
 import contextlib

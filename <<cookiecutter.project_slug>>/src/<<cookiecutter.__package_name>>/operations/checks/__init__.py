@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """`check`: what is unsafe about this installation, or about a site, and how to mend it."""
 
 from .findings import Finding, Severity

@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """What a check returns."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """The checks on this installation: its settings, files, limits and database.
 
 Each yields what it finds wrong; CHECKS is the list of all. Ids are never used twice.

@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """The checks on a site, from the outside, as anybody could run them.
 
 They send about a dozen requests, harmless ones; run them on sites of your own only.
