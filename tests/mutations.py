@@ -278,7 +278,7 @@ ROWS = [
         f"{BALANCERS}::test_supervisord_accepts",
     ),
     Mutation(
-        "restarts that nobody notices",
+        "restarts without downtime",
         "runtime/server.py",
         "while loop.time() < settled or (",
         "while loop.time() < begin or (",
@@ -321,7 +321,7 @@ ROWS = [
         "tests/runtime/test_static_files.py",
     ),
     Mutation(
-        "what operators ask for",
+        "operations",
         "runtime/health.py",
         "self.set_status(503)",
         "self.set_status(200)",
