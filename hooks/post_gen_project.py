@@ -20,11 +20,11 @@ def make_secret():
     try:
         file = os.open(".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        return "kept its .env"
+        return "its .env kept"
     with open(file, "w", encoding="utf-8") as env:
         env.write("# Secrets and settings of this machine; .env.example lists them all.\n")
         env.write(f"COOKIE_SECRET={date.today():%Y%m%d}:{secrets.token_urlsafe(48)}\n")
-    return "put a fresh secret into its .env"
+    return "a new cookie secret in its .env"
 
 
 def make_programs_runnable():
@@ -55,15 +55,16 @@ def summary(secret):
     answers = ANSWERS
     slug = answers["project_slug"]
     return f"""\
-Made {answers["project_name"]} in {os.getcwd()} and {secret}.
-It has {answers["process_count"]} processes on ports {answers["first_port"]} to \
-{answers["__last_port"]}, and {answers["load_balancer"]} on {answers["__balancer_port"]}.
-Its data are in {answers["database"]}; its changes are checked by {answers["ci"]}.
+Made {answers["project_name"]} in {os.getcwd()}, {secret}.
+Processes: {answers["process_count"]}, on ports {answers["first_port"]} to \
+{answers["__last_port"]}; load balancer: {answers["load_balancer"]}, \
+on port {answers["__balancer_port"]}.
+Database: {answers["database"]}. CI: {answers["ci"]}.
 Next:
   cd {slug} && make setup
   .venv/bin/{slug} user add demo
   make run                  # then open http://localhost:{answers["__debug_port"]}
-The same again, without questions:
+To repeat without questions:
   {same_again()}"""
 
 

@@ -102,7 +102,9 @@ def text(longest):
         if answer != answer.strip():
             return "begins or ends with a space; allowed is text without them"
         if mark := TEMPLATE_MARKS.search(answer):
-            return f"holds {mark[0]!r}, which starts a template's command; allowed is text without"
+            return (
+                f"contains {mark[0]!r}, which starts a template command; allowed is text without it"
+            )
         return None
 
     return check
@@ -114,7 +116,7 @@ def printable(answer):
         if character in BIDI:
             kind = "a character that reverses the text around it"
         if kind:
-            return f"holds {kind} (U+{ord(character):04X}); allowed is one line of plain text"
+            return f"contains {kind} (U+{ord(character):04X}); allowed is one line of plain text"
     return None
 
 
@@ -135,7 +137,7 @@ def slug(answer):
         if taken:
             return f"is {answer!r}, and the package {package} would clash with {by}; take another"
     if answer in ON_SERVERS:
-        return f"is {answer!r}, which on a server is somebody else's; take another"
+        return f"is {answer!r}, a name in use on Debian servers; take another"
     return None
 
 
@@ -230,20 +232,20 @@ def same_again(refused):
 
 
 if found := dict(problems()):
-    print("No project was made, because of these answers:", file=sys.stderr)
+    print("No project made. Invalid answers:", file=sys.stderr)
     for name, problem in found.items():
         print(f"  {name} {problem}.", file=sys.stderr)
-    print("The same again; replace each question mark:", file=sys.stderr)
+    print("Run this again; replace each question mark:", file=sys.stderr)
     print(f"  {same_again(found)}", file=sys.stderr)
     sys.exit(1)
 
 # Only from answers that are good can anything be derived.
 if given := list(given_though_derived()):
-    print("No project was made, because derived values were given:", file=sys.stderr)
+    print("No project made. Derived values must not be given:", file=sys.stderr)
     for name in given:
         print(
-            f"  {name} was given; allowed is what is derived from the answers"
-            " (cruft update --refresh-private-variables).",
+            f"  {name} does not match the answers; leave it out"
+            " (with cruft: cruft update --refresh-private-variables).",
             file=sys.stderr,
         )
     sys.exit(1)

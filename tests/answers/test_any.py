@@ -150,9 +150,9 @@ def test_any_text_arrives_exactly_or_is_refused(
 def assert_reasons(said: str) -> None:
     """Assert that a refusal names questions, with what is allowed, in lines that can be shown."""
     first, *reasons, again, command = said.splitlines()
-    assert first == "No project was made, because of these answers:"
+    assert first == "No project made. Invalid answers:"
     assert reasons
-    assert again == "The same again; replace each question mark:"
+    assert again == "Run this again; replace each question mark:"
     assert "gh:org/tornado-deploy" in command
     for line in reasons:
         assert line.split()[0] in QUESTIONS

@@ -79,7 +79,10 @@ BAD = [
         )
     ),
     ("project_slug", "my-service\n", "a control character (U+000A)"),
-    *(("project_slug", name, "somebody else's") for name in ("nginx", "www-data", "certs", "ssh")),
+    *(
+        ("project_slug", name, "in use on Debian servers")
+        for name in ("nginx", "www-data", "certs", "ssh")
+    ),
     *(("project_slug", word, "a word of Python's own") for word in ("class", "async", "lambda")),
     *(
         ("project_slug", module, "a module of Python's standard library")
@@ -217,7 +220,7 @@ def test_marks_of_templates_are_refused(
     typed = "\n".join([answer, "my-service", *[""] * (len(QUESTIONS) - 2), ""])
     said = terminal(TEMPLATE, "-o", tmp_path / "out", input=typed)
     assert said.returncode == 1
-    assert "project_name holds " in said.stderr
+    assert "project_name contains " in said.stderr
     assert not list(tmp_path.glob("out/*"))
 
 
@@ -260,7 +263,7 @@ def test_a_derived_value_that_is_given_is_refused(
     """Nobody checks what such a value is, so it comes from the answers alone."""
     made = terminal(TEMPLATE, "--no-input", f"{name}={value}", "-o", tmp_path / "out")
     assert made.returncode != 0
-    assert f"  {name} was given; allowed is what is derived" in made.stderr
+    assert f"  {name} does not match the answers; leave it out" in made.stderr
     assert not (tmp_path / "out" / "my-service").exists()
 
 
