@@ -31,7 +31,7 @@ def texts_of(project: Path) -> dict[str, set[str]]:
 
     tokens = MarkdownIt("commonmark").parse((project / "README.md").read_text(encoding="utf-8"))
     heading, described, *_, signed = [plain(token) for token in tokens if token.type == "inline"]
-    by, _, _ = signed.removeprefix("Looked after by ").rpartition(", ")
+    by, _, _ = signed.removeprefix("Maintained by ").rpartition(", ")
     return {
         "project_name": {literals["NAME"], heading},
         "description": {about["description"], literals["DESCRIPTION"], described},

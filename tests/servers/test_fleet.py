@@ -163,7 +163,7 @@ def test_a_second_run_changes_nothing(fleet: Fleet) -> None:
     assert set(re.findall(r"changed=(\d+)", said)) == {"0"}
 
 
-@pytest.mark.parametrize("turn", [0, 1], ids=["the gatekeeper", "the second"])
+@pytest.mark.parametrize("turn", [0, 1], ids=["the canary", "the second"])
 def test_a_failure_on_one_server_is_taken_back_on_all(turn: int, fleet: Fleet) -> None:
     """What serves stays the same everywhere, nothing is lost; what failed where and why is told.
 
