@@ -76,6 +76,27 @@ async def test_a_database_without_tables_does_not_answer_the_ping(new_url: str) 
     await database.close()
 
 
+async def test_a_ping_that_is_cancelled_leaves_nothing_behind(database: Database) -> None:
+    """At whatever step it is given up, no connection stays out, and no lock in the way of others."""
+    url = database.engine.url.render_as_string(hide_password=False)
+    cancelled = 0
+    # As many steps of the event loop as it takes on a new connection, and on one from the pool.
+    for steps in range(40):
+        new = Database(url)
+        for asked in (new, database):
+            ping = asyncio.create_task(asked.ping())
+            for _ in range(steps):
+                await asyncio.sleep(0.0002)
+            cancelled += ping.cancel()
+            await asyncio.wait([ping])
+        await new.close()
+    assert cancelled
+    status = database.engine.pool.status()
+    assert "Checked out connections: 0" in status or status == "NullPool"
+    async with asyncio.timeout(5), database.lock("test") as transaction:
+        await transaction.execute(text("DELETE FROM attempts"))
+
+
 async def test_one_at_a_time_holds_a_lock(database: Database) -> None:
     """What reads first and writes then does so alone, in whatever process."""
     inside = 0
