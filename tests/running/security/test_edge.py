@@ -1,8 +1,13 @@
 """What the balancer answers, believes and logs before a request reaches a process."""
 
 import json
+import os
 import re
+import select
+import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -110,6 +115,36 @@ def test_whether_it_is_ready_is_all_that_is_told_outside(
 def test_a_host_with_a_dot_at_its_end(stack: Stack, host: str) -> None:
     """It is another origin to browsers: like any other host it gets no answer."""
     assert exchange(stack.project.balancer_port, message(host=host)) == []
+
+
+def test_what_the_processes_cannot_answer_in_time_is_refused(stack: Stack) -> None:
+    """Above the sum of their MAX_IN_FLIGHT the balancer answers 503 itself; probes pass."""
+    port, limit = stack.project.balancer_port, 100 * stack.project.process_count
+    pids = stack.worker_pids().values()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        with ExitStack() as clients:
+
+            def ask(path: str) -> socket.socket:
+                client = clients.enter_context(socket.create_connection(("127.0.0.1", port), 5))
+                client.sendall(message(f"GET {path} HTTP/1.1"))
+                return client
+
+            waiting = [ask("/login") for _ in range(limit)]
+            refused = [ask(path).recv(65536) for path in ("/login", "/api/me") for _ in range(3)]
+            waiting.append(ask("/healthz"))
+            assert not select.select(waiting, [], [], 0.3)[0]
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    stack.wait_until(lambda: stack.ready, "all processes are ready")
+    assert {tuple(statuses(answer)) for answer in refused} == {(503,)}
+    for answer in refused:
+        assert b"retry-after: 5" in answer.lower()
+        assert b"content-security-policy: " in answer.lower()
+    kinds = [b"application/json" in answer.lower() for answer in refused]
+    assert kinds == [False] * 3 + [True] * 3
 
 
 def test_logs_hold_no_raw_bytes(stack: Stack) -> None:

@@ -129,8 +129,9 @@ class ProcessSettings(BaseSettings):
     max_in_flight: int = setting(
         "Load",
         "How many requests a process answers at the same time; more are refused with 503. Signed-in"
-        " pages take some 5 ms each: at 100 the last of them waits half a second.",
-        default=100,
+        " pages take some 5 ms each: at 100 the last of them waits half a second. The balancer's"
+        " files hold the sum of all processes.",
+        default=<< cookiecutter.__max_in_flight >>,
         ge=1,
     )
 
