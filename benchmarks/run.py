@@ -193,14 +193,24 @@ def signed_out(service: Service) -> dict[str, str]:
 
 def one_process(project: Project) -> None:
     """A JSON answer with everything on, and pages, from one process without a balancer."""
-    with Hello(project) as hello, Service(project, project.first_port) as service:
+    plain_project = project.copy_to(project.folder.parent / "plain")
+    plain_project.remove_fast()
+    with (
+        Hello(project) as hello,
+        Service(project, project.first_port) as service,
+        Service(plain_project, project.first_port + 1) as plain,
+    ):
         signed_in = cookie_header(service.sign_in(*service.add_user()))
+        plain_signed_in = cookie_header(plain.sign_in(*plain.add_user()))
         pids = [service.pid]
+        without = "without `runtime/fast.py`"
         by_cost(
             "A JSON answer with request log, metrics, headers and request id",
             hello.side(),
             Side("`/api/me`, nobody signed in", f"{service.url}/api/me", pids),
+            Side(f"the same, {without}", f"{plain.url}/api/me", [plain.pid]),
             Side("`/api/me`, the session looked up", f"{service.url}/api/me", pids, signed_in),
+            Side(f"the same, {without}", f"{plain.url}/api/me", [plain.pid], plain_signed_in),
         )
         login = f"{service.url}/login"
         pages = [

@@ -19,7 +19,7 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,10 +169,12 @@ async def start(
 ) -> AsyncIterator[Callable[..., Awaitable[Process]]]:
     processes: list[Process] = []
 
-    async def start(*arguments: str, **environment: str) -> Process:
+    async def start(
+        *arguments: str, program: Sequence[str] = ("-m", service.__name__), **environment: str
+    ) -> Process:
         port = int(environment.setdefault("PORT", str(free_port())))
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", service.__name__, *arguments),
+            *(sys.executable, *program, *arguments),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=os.environ | environment,

@@ -59,7 +59,7 @@ def test_only_the_files_of_the_choice_are_there(ci: str, bake: Callable[..., Pat
 
 
 @pytest.mark.parametrize("database", CHOICES["database"])
-@pytest.mark.parametrize("job", ["check", "template"])
+@pytest.mark.parametrize("job", ["check", "newest", "template"])
 def test_both_services_run_the_same_lines(
     database: str, job: str, bake: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -69,7 +69,18 @@ def test_both_services_run_the_same_lines(
     lines = [line.replace("/one ", "/two ") for line in script_of(github)]
     assert lines == script_of(gitlab)
     assert preparation_of(github) == preparation_of(gitlab)
-    assert bool(preparation_of(gitlab)) == (database == "postgresql" and job == "check")
+    assert bool(preparation_of(gitlab)) == (database == "postgresql" and job != "template")
+
+
+@pytest.mark.parametrize("ci", [ci for ci, names in FILES.items() if names])
+def test_the_newest_tornado_is_tried_each_week_and_stops_nobody(
+    ci: str, bake: Callable[..., Path]
+) -> None:
+    """The job runs where a schedule asks for it, and its failure is not that of a change."""
+    job = jobs_of(bake(ci=ci))["newest"]
+    assert "schedule" in (job.get("if") or job["rules"][0]["if"])
+    assert job.get("continue-on-error") or job.get("allow_failure")
+    assert script_of(job) == ["make setup test-newest"]
 
 
 def test_both_run_on_every_python(bake: Callable[..., Path]) -> None:

@@ -132,6 +132,14 @@ class Project:
             copy_environment(packages, self.folder / ".venv")
         self.must("make", "setup", PYTHON=str(python))
 
+    def remove_fast(self) -> None:
+        """Remove what is there for speed alone: one file, and the one line that imports it."""
+        (self.package / "runtime" / "fast.py").unlink()
+        room = self.package / "runtime" / "__init__.py"
+        text = room.read_text()
+        (line,) = (line for line in text.splitlines(keepends=True) if "import fast" in line)
+        room.write_text(text.replace(line, ""))
+
     def copy_to(self, folder: Path) -> "Project":
         """A copy of this project in another folder, set up there, with a database of its own."""
         folder.mkdir(parents=True)

@@ -221,7 +221,9 @@ def signed_in(method: Method) -> Method:
     @functools.wraps(method)
     def checked(self: APIHandler, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
         if self.current_user is None:
-            self.send_error(401)
+            # Not `send_error`, which begins a new answer: nothing has been written yet.
+            self.set_status(401)
+            self.write_error(401)
             return None
         return method(self, self.current_user, *args, **kwargs)
 

@@ -50,7 +50,11 @@ class RequestLog:
             # Too much to do, or no database, which has a line of its own: no fault in the code.
             level = logging.WARNING
         if level >= self._least:
-            print(self.line(request, level, status, round(seconds * 1000, 2)), flush=True)
+            self.write(self.line(request, level, status, round(seconds * 1000, 2)))
+
+    def write(self, line: str) -> None:
+        """Write a line at once."""
+        print(line, flush=True)
 
     def line(self, request: HTTPServerRequest, level: int, status: int, milliseconds: float) -> str:
         """Return the line: JSON, or text for people in debug mode."""

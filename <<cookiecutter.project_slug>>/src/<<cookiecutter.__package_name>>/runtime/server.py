@@ -7,11 +7,11 @@ import logging
 import os
 import signal
 import socket
+from asyncio import run
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
-import uvloop
 from tornado.httpserver import HTTPServer
 from tornado.httputil import ParseBodyConfig, ParseMultipartConfig, set_parse_body_config
 from tornado.iostream import IOStream
@@ -82,7 +82,7 @@ def serve(
     """
     if processes is None:
         sockets = bind(settings, reuse_port=reuse_port)
-        uvloop.run(main(settings, open_app, sockets, shared=reuse_port))
+        run(main(settings, open_app, sockets, shared=reuse_port))
         return
     if settings.debug_flags["autoreload"]:
         raise ServerError(
@@ -111,7 +111,7 @@ def serve(
     except OSError:
         # It is closed already: this child was started for one that died when all were to stop.
         return
-    uvloop.run(main(settings, open_app, sockets, lifeline, shared=True))
+    run(main(settings, open_app, sockets, lifeline, shared=True))
 
 
 async def main(
