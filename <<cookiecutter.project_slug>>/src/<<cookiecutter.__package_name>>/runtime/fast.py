@@ -1,3 +1,4 @@
+# Part of the template: you need not edit this file.
 """For speed alone, and optional: without this file and the line that imports it all works the same.
 
 Here stands what replaces private parts of Tornado, or does in more lines what the runtime does in
