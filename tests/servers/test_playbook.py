@@ -53,10 +53,9 @@ def test_ansible_takes_an_address_for_text(bake: Callable[..., Path], tmp_path: 
     certbot.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$0.asked"\n')
     certbot.chmod(0o755)
 
-    # The playbook's own variables, and of its tasks that one.
-    _, ask = yaml.safe_load((deploy / "tasks/letsencrypt.yml").read_text())
-    del ask["ansible.builtin.command"]["creates"]
-    (deploy / "tasks/ask.yml").write_text(yaml.safe_dump([ask]))
+    # The playbook's own variables, and of its tasks those that ask.
+    _, *ask = yaml.safe_load((deploy / "tasks/letsencrypt.yml").read_text())
+    (deploy / "tasks/ask.yml").write_text(yaml.safe_dump(ask))
     play = (deploy / "playbook.yml").read_text().partition("  tasks:\n")[0]
     play = play.replace("hosts: workers", "hosts: localhost").replace("become: true", "")
     include = "  tasks:\n    - ansible.builtin.include_tasks: tasks/ask.yml\n"
@@ -64,7 +63,8 @@ def test_ansible_takes_an_address_for_text(bake: Callable[..., Path], tmp_path: 
     done = subprocess.run(
         [
             locked_environment(project / "requirements-deploy.txt") / "ansible-playbook",
-            *("--connection", "local", "--extra-vars", '{"balancer": "nginx", "answering": []}'),
+            *("--connection", "local", "--extra-vars"),
+            '{"balancer": "nginx", "answering": [], "www": true}',
             "deploy/ask.yml",
         ],
         cwd=project,
@@ -75,4 +75,6 @@ def test_ansible_takes_an_address_for_text(bake: Callable[..., Path], tmp_path: 
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert f"--email={email}" in Path(f"{certbot}.asked").read_text().splitlines()
+    asked = Path(f"{certbot}.asked").read_text().splitlines()
+    assert f"--email={email}" in asked
+    assert asked[asked.index("--domain") + 1] == "example.com,www.example.com"

@@ -103,6 +103,20 @@ def test_http_leads_to_https(servers_balancer: Balancer, path: str) -> None:
     assert "Strict-Transport-Security" not in answer.headers
 
 
+def test_www_leads_to_the_domain(
+    servers_balancer: Balancer, balancer_behind_proxy: Balancer
+) -> None:
+    """With www. before the domain each address leads to the same one without, on https at once."""
+    for balancer, scheme in (
+        (servers_balancer, "http"),
+        (servers_balancer, "https"),
+        (balancer_behind_proxy, "http"),
+    ):
+        answer = balancer.get(f"{scheme}://www.{balancer.domain}/account?page=2")
+        assert answer.status_code == 308
+        assert answer.headers["Location"] == f"https://{balancer.domain}/account?page=2"
+
+
 @pytest.mark.parametrize(
     "path", ["/", "/static/style.css", "/nothing", "/static/nothing", "/metrics"]
 )
