@@ -54,10 +54,13 @@ class Database:
 
 #% if cookiecutter.database == "sqlite"
     def __init__(self, url: str) -> None:
-        self.engine = make_engine(url)
+        self.engine = self._ping_engine = make_engine(url)
 #% else
     def __init__(self, url: str, connections: int | None = None) -> None:
-        self.engine = make_engine(url, connections)
+        # One is kept for the ping: requests that queue for connections do not make it wait.
+        kept = 1 if connections and connections > 1 else 0
+        self.engine = make_engine(url, connections and connections - kept)
+        self._ping_engine = make_engine(url, kept) if kept else self.engine
 #% endif
         self._new_session = async_sessionmaker(self.engine, expire_on_commit=False)
 
@@ -80,8 +83,9 @@ class Database:
 
     async def ping(self) -> None:
         """Return if the database answers and has its tables; else raise one of DATABASE_ERRORS."""
-        async with self.engine.connect() as connection:
+        async with self._ping_engine.connect() as connection:
             await connection.execute(text("SELECT version_num FROM alembic_version"))
 
     async def close(self) -> None:
         await self.engine.dispose()
+        await self._ping_engine.dispose()
