@@ -219,6 +219,24 @@ PROMISES = [
         '"exc_info" in kwargs',
     ),
     Mutation(
+        "A rotation of the secret changes what the service reads, or nothing",
+        "operations/rotation.py",
+        "        replace(file, text)\n        raise",
+        "        raise",
+    ),
+    Mutation(
+        "`check` finds what others on the machine could read or change",
+        "operations/checks/files.py",
+        "    if status.st_mode & right:\n        return True\n",
+        "",
+    ),
+    Mutation(
+        "`check` takes nothing for good that it could not look at",
+        "cli.py",
+        "if Severity.UNCHECKED in severities and in_ci():",
+        "if False:",
+    ),
+    Mutation(
         "`check` reports each unsafe setting, by its id",
         "operations/checks/site.py",
         "async def leaks(site: Site) -> AsyncIterator[Finding]:\n",

@@ -24,7 +24,7 @@ async def test_the_settings_reach_tornado(open_site: Callable[..., Site]) -> Non
         serve_traceback=False,
     )
     known = site.app.settings
-    assert known["cookie_secret"] == site.settings.cookie_keys
+    assert known["cookie_secret"] == site.settings.cookie_secret
     assert known["key_version"] == 1
     assert known["login_url"] == "/login"
     assert known["xsrf_cookies"] is True

@@ -331,7 +331,7 @@ def test_the_secret_in_the_folder_is_rotated(
     with pytest.raises(SystemExit, match="--drop-now"):
         cli.run(["secret", "rotate"])
     cli.run(["secret", "rotate", "--drop-now"])
-    assert len(load_settings().cookie_keys) == 1
+    assert len(load_settings().cookie_secret) == 1
 
 
 def test_the_secret_of_servers_is_rotated(
@@ -354,32 +354,40 @@ def test_a_secret_that_comes_from_elsewhere_is_rotated_there(
     """Where the environment has the secret, changing `.env` would change nothing."""
     before = (folder / ".env").read_text()
     monkeypatch.setenv("COOKIE_SECRET", "1:x")
-    with pytest.raises(SystemExit, match="COOKIE_SECRET is set in the environment"):
+    with pytest.raises(SystemExit, match="COOKIE_SECRET is set in the environment, which wins"):
         cli.run(["secret", "rotate"])
     assert (folder / ".env").read_text() == before
 
 
 ERROR = Finding("X001", Severity.ERROR, "It is broken.", "Mend it.")
 WARNING = Finding("X002", Severity.WARNING, "It is old.", "Replace it.")
+UNCHECKED = Finding("X003", Severity.UNCHECKED, "It is away.", "Ask again.")
 
 
 @pytest.mark.parametrize(
-    ("findings", "code", "shown"),
+    ("ci", "findings", "code", "shown"),
     [
-        ([], 0, "Nothing found.\n"),
-        ([WARNING], 0, "WARNING X002: It is old.\n    Replace it.\n"),
-        ([ERROR, WARNING], 1, f"{ERROR}\n{WARNING}\n"),
+        ("", [], 0, "Nothing found.\n"),
+        ("", [WARNING], 0, "WARNING X002: It is old.\n    Replace it.\n"),
+        ("", [ERROR, WARNING], 1, f"{ERROR}\n{WARNING}\n"),
+        ("", [UNCHECKED], 0, "UNCHECKED X003: It is away.\n    Ask again.\n"),
+        ("true", [], 0, "Nothing found.\n"),
+        ("true", [WARNING], 0, f"{WARNING}\n"),
+        ("true", [WARNING, UNCHECKED], 3, f"{WARNING}\n{UNCHECKED}\n"),
+        ("true", [UNCHECKED, ERROR], 1, f"{UNCHECKED}\n{ERROR}\n"),
+        ("false", [UNCHECKED], 0, f"{UNCHECKED}\n"),
     ],
-    ids=["nothing", "warning", "error"],
 )
 def test_a_check_tells_what_it_found(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    ci: str,
     findings: list[Finding],
     code: int,
     shown: str,
 ) -> None:
-    """`check` ends with 1 when there is an error; warnings are only told."""
+    """`check` ends with 1 for an error, in CI with 3 for what it could not see; it tells the rest."""
+    monkeypatch.setenv("CI", ci)
     monkeypatch.setattr(checks, "check_local", lambda: findings)
     assert exit_code("check") == code
     assert capsys.readouterr().out == shown

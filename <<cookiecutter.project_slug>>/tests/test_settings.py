@@ -45,6 +45,48 @@ def test_a_deploy_names_the_release(folder: Path) -> None:
     assert load_settings().release == "20261125-081500-ab12cd34"
 
 
+@pytest.mark.parametrize("name", [".env", ".env.release"])
+def test_a_file_in_another_encoding_is_told_in_one_line(folder: Path, name: str) -> None:
+    """The message has the file, the line and the remedy, and nothing that stands in the file."""
+    (folder / name).write_bytes(f"COOKIE_SECRET={SECRET}\n# für uns\n".encode("latin-1"))
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == f"{name}, line 2 is not UTF-8. Save the file as UTF-8."
+
+
+def test_a_file_that_must_not_be_read_is_told_in_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs a command as another user is told which file that user cannot read."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("dotenv.main.open", refuse, raising=False)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(SettingsError, match=r"^\.env cannot be read: Permission denied\..*$"):
+        load_settings()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(nowhere: Path) -> None:
+    """Some editors of Windows begin each file with one."""
+    (nowhere / ".env").write_text(f"\ufeffCOOKIE_SECRET={SECRET}\n", encoding="utf-8")
+    assert load_settings().cookie_secret == parse_cookie_secret(SECRET)
+
+
+def test_a_file_that_is_named_is_read_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of servers are not mixed with those of this machine, and wrong ones name it."""
+    monkeypatch.setenv("PORT", "1001")
+    servers = folder / "production.env"
+    servers.write_text(f"COOKIE_SECRET={OTHER}\nHOST=::1\n")
+    settings = load_settings(_env_file=servers)
+    assert (settings.cookie_secret, settings.port) == (parse_cookie_secret(OTHER), 8888)
+    assert settings.host == "::1"
+    servers.write_text("PORT=none\n")
+    with pytest.raises(SettingsError, match=r"The settings are wrong \(.*production\.env\):"):
+        load_settings(_env_file=servers)
+
+
 def test_the_defaults_are_those_of_production(folder: Path) -> None:
     """Whoever sets nothing but the secret runs safely: no debug mode, and on loopback only."""
     settings = load_settings()

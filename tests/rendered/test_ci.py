@@ -44,9 +44,15 @@ def script_of(job: dict[str, Any]) -> list[str]:
 def preparation_of(job: dict[str, Any]) -> list[str]:
     """The lines that prepare the machine for the service's database."""
     if "script" in job:
-        return job.get("before_script", [])
+        return [line for line in job.get("before_script", []) if "chmod" not in line]
     named = {step.get("name"): step.get("run", "") for step in job["steps"]}
     return named.get("prepare the database", "").splitlines()
+
+
+def closing_line_of(job: dict[str, Any]) -> str:
+    """The line with which a job on GitLab takes rights that its clone gives to everybody."""
+    (line,) = [line for line in job["before_script"] if "chmod" in line]
+    return line
 
 
 @pytest.mark.parametrize("ci", CHOICES["ci"])
@@ -81,6 +87,20 @@ def test_the_newest_tornado_is_tried_each_week_and_stops_nobody(
     assert "schedule" in (job.get("if") or job["rules"][0]["if"])
     assert job.get("continue-on-error") or job.get("allow_failure")
     assert script_of(job) == ["make setup test-newest"]
+
+
+def test_a_clone_of_gitlab_is_closed(bake: Callable[..., Path], tmp_path: Path) -> None:
+    """Neither the project nor a folder above it is left to everybody; /tmp stays as it is."""
+    folder = tmp_path / "builds/group/project"
+    (folder / "src").mkdir(parents=True)
+    shared = tmp_path / "builds"
+    for one in (*folder.rglob("*"), folder, folder.parent):
+        one.chmod(0o777)
+    shared.chmod(0o1777)
+    line = closing_line_of(jobs_of(bake(ci="gitlab"))["check"])
+    run(["sh", "-ec", line], cwd=folder, check=True)
+    modes = [one.stat().st_mode & 0o7777 for one in (folder / "src", folder, folder.parent, shared)]
+    assert modes == [0o755, 0o755, 0o755, 0o1777]
 
 
 def test_both_run_on_every_python(bake: Callable[..., Path]) -> None:

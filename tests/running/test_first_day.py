@@ -1,6 +1,7 @@
 """A newcomer types the three commands that the template has printed, and is in."""
 
 import fcntl
+import json
 import os
 import re
 import secrets
@@ -140,4 +141,6 @@ def test_uv_sets_it_up_as_well(workshop: Path) -> None:
     tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     project.must("sh", "-c", line, PATH=tools, UV_SYSTEM_CERTS="true")
     project.must(project.program(project.slug), "migrate")
-    assert "Nothing found." in project.must(project.program(project.slug), "check")
+    found = json.loads(project.must(project.program(project.slug), "check", "--json", CI=""))
+    # Whether packages can be audited is a matter of the machine's index.
+    assert [finding for finding in found if finding["id"] not in ("V001", "V002")] == []

@@ -218,4 +218,5 @@ def test_what_the_ci_runs_is_green(postgresql_project: Project) -> None:
     project.must(*git, "add", "--all")
     jobs = jobs_of(project.folder)
     for line in [*script_of(jobs["check"]), *script_of(jobs["template"])]:
-        project.must("sh", "-ec", line)
+        # In a pipeline `check` ends with 3 where packages cannot be audited, as with some indexes.
+        project.must("sh", "-ec", line, CI="")

@@ -43,7 +43,7 @@ def make_app(settings: Settings, database: Database) -> Service:
     It starts nothing, except that Tornado's autoreload, in debug mode, needs a running event loop.
     """
     load_translations(FOLDER / "locale", language="en")
-    keys = settings.cookie_keys
+    keys = settings.cookie_secret
     accounts = Accounts(database)
     app = Service(
         ROUTES,

@@ -16,6 +16,7 @@ from << cookiecutter.__package_name >>.database import Database
 from << cookiecutter.__package_name >>.handlers.login import safe_next
 
 from ..browser import BETTER, PASSWORD, SESSION_COOKIE, XSRF_COOKIE, Browser, cookies_of
+from ..conftest import SECRET
 from ..running import Site
 from ..waiting import until
 
@@ -291,7 +292,7 @@ async def test_a_secret_is_replaced_without_signing_anybody_out(
     before = open_site()
     browser = before.browser()
     await browser.sign_in()
-    old = before.settings.cookie_secret.get_secret_value()
+    old = SECRET
     after = open_site(cookie_secret=secret.format(old=old))
     browser.url = after.url
     assert await browser.user() == ("ada" if known else None)
@@ -305,7 +306,7 @@ async def test_a_cookie_is_signed_again_while_the_secret_is_replaced(
     browser = before.browser()
     await browser.sign_in()
     new = "2:for-tests-only-next-9876543210-zyxwvutsrqponm"
-    old = before.settings.cookie_secret.get_secret_value()
+    old = SECRET
     for secret in (f"{old},{new}", f"{new},{old}", new):
         browser.url = open_site(cookie_secret=secret).url
         assert await browser.user() == "ada"

@@ -1,11 +1,15 @@
 """The rotation of the cookie secret, a step at a time."""
 
+import errno
+import os
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from << cookiecutter.__package_name >>.accounts import SESSION_MAX_AGE
+from << cookiecutter.__package_name >>.operations import rotation
 from << cookiecutter.__package_name >>.operations.rotation import rotate
 from << cookiecutter.__package_name >>.runtime.settings import (
     SettingsError,
@@ -30,7 +34,7 @@ def env(folder: Path) -> Path:
 
 def keys() -> dict[int, str]:
     """What a process that is started now accepts, in order."""
-    return load_settings().cookie_keys
+    return load_settings().cookie_secret
 
 
 def test_three_steps_replace_the_secret(env: Path) -> None:
@@ -90,41 +94,158 @@ def test_a_second_rotation_on_the_same_day_has_another_version(env: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "line",
+    "text",
     [
         "COOKIE_SECRET='{}'",
-        'COOKIE_SECRET="{}"',
+        'COOKIE_SECRET="{}"\n',
         "export COOKIE_SECRET={}",
-        "COOKIE_SECRET = {}  ",
+        "COOKIE_SECRET = {}  \n",
         "  COOKIE_SECRET={}",
+        "COOKIE_SECRET={} # mine\n",
+        "'COOKIE_SECRET'={}",
+        "cookie_secret={}",
+        "\ufeffCOOKIE_SECRET={}",
+        "\ufeff# Mine\r\nCOOKIE_SECRET={}\r\nPORT=1234\r\n",
+        "COOKIE_SECRET=1:one-that-does-not-count\nPORT=1234\nCOOKIE_SECRET={}\n",
+        "COOKIE_SECRET=changeme\n\n\ncookie_secret={}\n",
+        "COOKIE_SECRET={}\nCOOKIE_SECRET='never closed\n",
     ],
 )
-def test_every_way_to_write_the_line_is_understood(env: Path, line: str) -> None:
-    """Whatever the settings can read can be rotated."""
-    env.write_text(line.format(SECRET))
+def test_every_way_to_write_the_line_is_understood(env: Path, text: str) -> None:
+    """What the service reads is what is replaced, by steps that the service reads as well."""
+    env.write_bytes(text.format(SECRET).encode())
     assert list(keys()) == [1]
-    rotate(env, DAY)
+    old = keys()
+    assert rotate(env, DAY).startswith("Step 1")
     assert list(keys()) == [1, 20300131]
-    assert keys()[1] == parse_cookie_secret(SECRET)[1]
+    assert keys()[1] == old[1] == parse_cookie_secret(SECRET)[1]
+    assert rotate(env, DAY).startswith("Step 2")
+    assert list(keys()) == [20300131, 1]
+    assert rotate(env, LATER).startswith("Step 3")
+    assert list(keys()) == [20300131]
+    assert env.read_bytes().decode().count(parse_cookie_secret(SECRET)[1]) == 0
+
+
+def test_all_else_stays_to_the_byte(env: Path) -> None:
+    """Byte-order mark, line ends, blank lines, comments, and the words of other lines."""
+    before = "\ufeff# für uns\r\n\r\nCOOKIE_SECRET={}\r\n\r\n  PORT = 1234 # x\r\n\r\n{}{}\r\n# end"
+    env.write_bytes(before.format("1:changeme", "export cookie_secret=", SECRET).encode())
+    rotate(env, DAY)
+    after = env.read_bytes().decode()
+    (value,) = [line for line in after.split("\r\n") if "COOKIE_SECRET" in line]
+    expected = before.replace("COOKIE_SECRET={}\r\n", "").format(value, "")
+    assert after == expected
+    assert value.startswith(f"export COOKIE_SECRET={SECRET},20300131:")
+
+
+def test_a_link_stays_a_link(env: Path) -> None:
+    """Releases on a server share one `.env`."""
+    env.rename(env.with_name("shared.env"))
+    env.symlink_to("shared.env")
+    rotate(env, DAY)
+    assert env.is_symlink()
+    assert list(keys()) == [1, 20300131]
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (None, "Cannot read .*: No such file"),
+        (None, "There is no file .*--file"),
         ("PORT=1\n", "has no COOKIE_SECRET"),
         ("#COOKIE_SECRET=1:x\n", "has no COOKIE_SECRET"),
-        ("COOKIE_SECRET=\n", "is not of the form"),
-        ("COOKIE_SECRET=1:changeme\n", "version 1 is too easy to guess"),
+        ("COOKIE_SECRET=\n", "has no COOKIE_SECRET"),
+        ("COOKIE_SECRET\n", "has no COOKIE_SECRET"),
+        ("COOKIE_SECRET=1:x\n", "version 1 is too easy to guess"),
+        ("COOKIE_SECRET=changeme\n", "is not of the form"),
+        (f"COOKIE_SECRET={SECRET}\nPORT=none\n", "PORT"),
+        (f"# f\xfcr uns\nCOOKIE_SECRET={SECRET}\n", r"\.env, line 1 is not UTF-8. Save the file"),
     ],
 )
+@pytest.mark.parametrize("name", [".env", "production.env"])
 def test_a_file_without_a_good_secret_is_left_alone(
-    env: Path, text: str | None, reason: str
+    env: Path, name: str, text: str | None, reason: str
 ) -> None:
     """What cannot be rotated is told, and nothing is written."""
-    env.unlink()
+    file = env.rename(env.with_name(name))
+    file.unlink()
     if text is not None:
-        env.write_text(text)
+        file.write_bytes(text.encode("latin-1"))
     with pytest.raises(SettingsError, match=reason):
+        rotate(file, DAY)
+    assert (file.read_bytes() if file.exists() else None) == (text and text.encode("latin-1"))
+
+
+def test_a_secret_that_another_file_wins_over_is_not_touched(env: Path) -> None:
+    """Processes would go on with what `.env.release` says; that file itself can be rotated."""
+    release = env.with_name(".env.release")
+    release.write_text(f"cookie_secret={SECRET.replace('1:', '2:', 1)}\n")
+    before = env.read_bytes()
+    with pytest.raises(SettingsError, match=r"is set in \.env\.release, which wins over .*\.env"):
         rotate(env, DAY)
-    assert (env.read_text() if env.exists() else None) == text
+    assert env.read_bytes() == before
+    rotate(release, DAY)
+    assert list(keys()) == [2, 20300131]
+    assert env.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["COOKIE_SECRET", "cookie_secret"])
+def test_a_secret_that_the_environment_wins_over_is_not_touched(
+    env: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Processes would go on with what the environment says; empty is as good as not there."""
+    before = env.read_bytes()
+    monkeypatch.setenv(name, SECRET)
+    with pytest.raises(SettingsError, match="is set in the environment, which wins"):
+        rotate(env, DAY)
+    assert env.read_bytes() == before
+    monkeypatch.setenv(name, "")
+    assert rotate(env, DAY).startswith("Step 1")
+
+
+def test_a_file_for_servers_is_judged_by_itself(env: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither this machine's environment nor its `.env` is what processes there read."""
+    servers = env.with_name("production.env")
+    servers.write_text(f"COOKIE_SECRET={SECRET.replace('1:', '7:', 1)}\n")
+    before = env.read_bytes()
+    monkeypatch.setenv("COOKIE_SECRET", "nonsense")
+    monkeypatch.setenv("PORT", "nonsense")
+    rotate(servers, DAY)
+    assert list(load_settings(_env_file=servers).cookie_secret) == [7, 20300131]
+    assert env.read_bytes() == before
+
+
+def test_what_the_service_would_not_read_is_taken_back(
+    env: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step is done when the settings say so, and else not at all."""
+    before = env.read_bytes()
+    monkeypatch.setattr(rotation, "with_secrets", lambda text, *_: text + "PORT=1\n")
+    with pytest.raises(SettingsError, match=r"is as it was: .* would not take that"):
+        rotate(env, DAY)
+    assert env.read_bytes() == before
+
+
+@pytest.mark.parametrize("step", ["write", "fsync"])
+def test_a_full_disk_loses_nothing(env: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """The file is the old one until the new one is whole on the disk, and nothing is left behind."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = env.read_bytes()
+    if step == "fsync":
+        monkeypatch.setattr(os, "fsync", full)
+    else:
+        real = os.fdopen
+        full_disk = Path("/dev/full")
+
+        def fdopen(descriptor: int, mode: str) -> Any:
+            os.dup2(os.open(full_disk, os.O_WRONLY), descriptor)
+            return real(descriptor, mode)
+
+        monkeypatch.setattr(os, "fdopen", fdopen)
+        monkeypatch.setattr(os, "fchown", lambda *_: None)
+    with pytest.raises(SettingsError, match="cannot be replaced: No space left on device"):
+        rotate(env, DAY)
+    assert env.read_bytes() == before
+    assert [path.name for path in env.parent.iterdir()] == [".env"]

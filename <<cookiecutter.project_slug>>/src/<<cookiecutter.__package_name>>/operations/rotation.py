@@ -10,44 +10,43 @@ After each step the processes are restarted one after another, on all servers; t
 step. `make deploy` refuses a step that comes too early.
 """
 
+import contextlib
+import io
 import os
 import re
+import tempfile
 from datetime import date, timedelta
 from pathlib import Path
 
-from ..accounts import SESSION_MAX_AGE
-from ..runtime.settings import SettingsError, new_secret, parse_cookie_secret
+from dotenv.parser import Binding, parse_stream
 
+from ..accounts import SESSION_MAX_AGE
+from ..runtime.settings import ENV_FILES, SettingsError, new_secret, read_env_file, source_of
+from ..settings import Settings, load_settings
+
+SETTING = "cookie_secret"
 RESTART = "Restart all processes (of servers: make deploy)"
 
-# The setting, and the note above it that step 2 leaves.
-LINE = re.compile(
-    r"^(?:# The first secret signs since (?P<since>[0-9-]{10})\.\n)?"
-    r"[ \t]*(?:export[ \t]+)?COOKIE_SECRET[ \t]*=[ \t]*(?P<quote>['\"]?)(?P<value>.*?)(?P=quote)[ \t]*$",
-    re.MULTILINE,
-)
+# What step 2 leaves above the setting.
+NOTE = "# The first secret signs since {}."
+NOTES = re.compile(r"^# The first secret signs since ([0-9-]{10})\.(?:\r?\n|$)", re.MULTILINE)
 
 
-def rotate(env: Path, today: date, *, drop_now: bool = False) -> str:
-    """Take the next step in the `.env` file and return what to do then.
+def rotate(file: Path, today: date, *, drop_now: bool = False) -> str:
+    """Take the next step in a file of settings and return what to do then.
 
-    The file is replaced in one go and stays private. `drop_now` takes the last step even while
-    cookies signed with the old secret may still be about. Raises SettingsError if the file has no
-    good COOKIE_SECRET.
+    The file is one that processes here read, `.env` for one, or one for servers. It is replaced in
+    one go and stays private. `drop_now` takes the last step even while cookies signed with the old
+    secret may still be about. Raises SettingsError, and leaves the file as it was, if it does not
+    give the secret, or would not give the new one.
     """
-    try:
-        text = env.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"Cannot read {env}: {error.strerror}.") from None
-    line = LINE.search(text)
-    if line is None:
-        raise SettingsError(f"{env} has no COOKIE_SECRET; it must be replaced where it is set.")
-    try:
-        keys = parse_cookie_secret(line["value"])
-    except ValueError as error:
-        raise SettingsError(f"COOKIE_SECRET in {env}: {error}.") from None
+    # A link stays one: what it leads to is replaced.
+    file = file.resolve()
+    keys = secrets_in(file)
+    # A byte-order mark is the file's own, and stays; so do the line ends.
+    text = file.read_bytes().decode()
 
-    note = ""
+    since = None
     signing, newest = next(iter(keys)), max(keys)
     if len(keys) == 1:
         version = max(int(today.strftime("%Y%m%d")), newest + 1)
@@ -55,13 +54,13 @@ def rotate(env: Path, today: date, *, drop_now: bool = False) -> str:
         done = f"Step 1 of 3: a new secret is accepted. {RESTART}, then do step 2."
     elif signing != newest:
         keys = {newest: keys.pop(newest)} | keys
-        note = f"# The first secret signs since {today.isoformat()}.\n"
+        since = today
         done = (
             f"Step 2 of 3: the new secret signs. {RESTART}; do step 3 when every cookie"
             f" has been renewed or has expired, in {SESSION_MAX_AGE.days} days."
         )
     else:
-        wait = days_left(line["since"], today)
+        wait = days_left(NOTES.findall(text.removeprefix("\ufeff")), today)
         if wait and not drop_now:
             raise SettingsError(
                 f"The old secret is still needed for up to {wait} days: whoever did not come by"
@@ -70,30 +69,93 @@ def rotate(env: Path, today: date, *, drop_now: bool = False) -> str:
         keys = {newest: keys[newest]}
         done = f"Step 3 of 3: the old secret is dropped. {RESTART}; that was all."
 
-    value = ",".join(f"{version}:{secret}" for version, secret in keys.items())
-    replace(env, text[: line.start()] + f"{note}COOKIE_SECRET={value}" + text[line.end() :])
+    replace(file, with_secrets(text, keys, since))
+    try:
+        if list(secrets_in(file).items()) != list(keys.items()):
+            raise SettingsError("COOKIE_SECRET is another one.")
+    except SettingsError as error:
+        replace(file, text)
+        raise SettingsError(
+            f"{file} is as it was: with the new secret in it, a process would not take that. {error}"
+        ) from None
     return done
 
 
-def days_left(since: str | None, today: date) -> int:
-    """Return for how many days cookies of before `since` may still be about."""
-    try:
-        start = date.fromisoformat(since or "")
-    except ValueError:
-        start = today
+def secrets_in(file: Path) -> dict[int, str]:
+    """Return the cookie secrets that a process takes from this file. Raises SettingsError."""
+    if read_env_file(Settings, file).get(SETTING) is None:
+        what = f"{file} has no COOKIE_SECRET" if file.exists() else f"There is no file {file}"
+        raise SettingsError(f"{what}. Name the file in which it is set: --file FILE.")
+    if file not in (Path(name).resolve() for name in ENV_FILES):
+        return load_settings(_env_file=file).cookie_secret
+    source = source_of(Settings, SETTING)
+    if source is None or file != Path(source).resolve():
+        raise SettingsError(
+            f"COOKIE_SECRET is set in {source}, which wins over {file}. Remove it there; or rotate"
+            " it there: add NEW behind OLD, then put it in front, then drop OLD, and restart after"
+            " each step."
+        )
+    return load_settings().cookie_secret
+
+
+def days_left(since: list[str], today: date) -> int:
+    """Return for how many days cookies of before the last of these days may still be about."""
+    start = today
+    with contextlib.suppress(ValueError):
+        start = date.fromisoformat(max(since, default=""))
     # The processes were restarted some time after the file was written: a day more.
     return max(0, (start + SESSION_MAX_AGE + timedelta(days=1) - today).days)
 
 
+def with_secrets(text: str, keys: dict[int, str], since: date | None) -> str:
+    """Return the text of a file with these secrets, all else as it stands.
+
+    Of several lines that set COOKIE_SECRET the last remains: which of them counts depends on how
+    they are spelt.
+    """
+    mark = text[: text.startswith("\ufeff")]
+    bindings = list(parse_stream(io.StringIO(NOTES.sub("", text.removeprefix(mark)), newline="")))
+    (*others, last) = [place for place, one in enumerate(bindings) if is_secret(one)]
+    parts = [one.original.string for one in bindings]
+    for place in others:
+        parts[place] = blank_lines(parts[place])
+    end = parts[last].removeprefix(parts[last].rstrip("\r\n"))
+    note = NOTE.format(since) + (end or "\n") if since else ""
+    export = "export " if re.match(r"\s*export\s", parts[last]) else ""
+    value = ",".join(f"{version}:{secret}" for version, secret in keys.items())
+    parts[last] = f"{blank_lines(parts[last])}{note}{export}COOKIE_SECRET={value}{end}"
+    return mark + "".join(parts)
+
+
+def is_secret(binding: Binding) -> bool:
+    return binding.key is not None and binding.key.lower() == SETTING
+
+
+def blank_lines(text: str) -> str:
+    """Return the blank lines that a line of settings begins with, as dotenv divides them."""
+    found = re.match(r"(?:[^\S\r\n]*\r?\n)*", text)
+    return found[0] if found else ""
+
+
 def replace(file: Path, text: str) -> None:
-    """Replace a private file so that at any moment it is whole, old or new."""
-    new = file.with_name(file.name + ".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    owner = file.stat()
-    if os.geteuid() == 0:
-        os.chown(new, owner.st_uid, owner.st_gid)
-    new.replace(file)
+    """Replace a private file so that at any moment it is whole, old or new. Raises SettingsError."""
+    new = None
+    try:
+        owner = file.stat()
+        # git ignores what ends in .env.
+        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".new-", suffix=".env")
+        new = Path(name)
+        with os.fdopen(descriptor, "wb") as stream:
+            if os.geteuid() == 0:
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            stream.write(text.encode())
+            stream.flush()
+            os.fsync(descriptor)
+        new.replace(file)
+    except OSError as error:
+        raise SettingsError(
+            f"{file} cannot be replaced: {error.strerror}. It is as it was; mend that and try again."
+        ) from None
+    finally:
+        if new:
+            new.unlink(missing_ok=True)

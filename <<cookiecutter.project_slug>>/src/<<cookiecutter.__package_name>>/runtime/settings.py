@@ -12,14 +12,26 @@ import os
 import re
 import secrets
 import textwrap
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from .. import COMMAND
 
+# What a later one sets wins.
+ENV_FILES = (".env", ".env.release")
+ENVIRONMENT = "the environment"
 NEW_SECRET = f"{COMMAND} secret new"
 SECRET_CHARACTERS = 32
 
@@ -58,14 +70,13 @@ def parse_cookie_secret(text: str) -> dict[int, str]:
     return keys
 
 
+# Its versions and their secrets; the first one signs.
+CookieSecret = Annotated[dict[int, str], NoDecode, BeforeValidator(parse_cookie_secret)]
+
+
 def new_secret() -> str:
     """Return a random secret, good for signing cookies."""
     return secrets.token_urlsafe(48)
-
-
-def _checked_secret(value: SecretStr) -> SecretStr:
-    parse_cookie_secret(value.get_secret_value())
-    return value
 
 
 <% if cookiecutter.database == "postgresql" %>
@@ -75,9 +86,9 @@ def environment_with(**more: str) -> dict[str, str]:
 
 
 <% endif %>
-def secret_is_in_environment() -> bool:
-    """Tell whether the environment, not `.env`, gives the cookie secret."""
-    return "COOKIE_SECRET" in os.environ
+def in_ci() -> bool:
+    """Tell whether this runs in a pipeline, whose services all set CI."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 #% if cookiecutter.process_manager == "systemd"
@@ -96,17 +107,18 @@ class ProcessSettings(BaseSettings):
     """What each process needs to know, checked and unchangeable."""
 
     model_config = SettingsConfigDict(
-        env_file=(".env", ".env.release"),
+        env_file=ENV_FILES,
         env_ignore_empty=True,
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
     )
 
-    cookie_secret: Annotated[SecretStr, AfterValidator(_checked_secret)] = setting(
+    cookie_secret: CookieSecret = setting(
         "Secret",
         "Signs the cookies. VERSION:SECRET, several separated by commas: the first signs, all are"
         " accepted. The command `secret new` makes one.",
+        **HIDDEN,
     )
 
     host: str = setting(
@@ -169,10 +181,20 @@ class ProcessSettings(BaseSettings):
         "Debug", "Show the traceback on error pages.", default=None
     )
 
-    @property
-    def cookie_keys(self) -> dict[int, str]:
-        """The cookie secrets by version; the first one signs."""
-        return parse_cookie_secret(self.cookie_secret.get_secret_value())
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read a file that is named by `_env_file` alone: it is that of another machine."""
+        assert isinstance(dotenv_settings, DotEnvSettingsSource)
+        if dotenv_settings.env_file != ENV_FILES:
+            return (dotenv_settings,)
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
 
     @property
     def debug_flags(self) -> dict[str, Any]:
@@ -194,15 +216,57 @@ AnySettings = TypeVar("AnySettings", bound=ProcessSettings)
 def load(kind: type[AnySettings], **overrides: Any) -> AnySettings:
     """Read the settings; what is given here (from the command line) wins.
 
-    Raises SettingsError, which lists every problem with its variable and its remedy.
+    `_env_file` reads that file alone, as a process that has nothing else would. Raises
+    SettingsError, which lists every problem with its variable and its remedy.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    file = given.get("_env_file")
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        where = str(file or "environment, or .env in this folder")
+        raise SettingsError(explain(error, kind, where)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise unreadable([file] if file else ENV_FILES) or error from None
+
+
+def read_env_file(kind: type[ProcessSettings], file: str | Path) -> Mapping[str, str | None]:
+    """Return what a file sets, by lower-case names, as each process reads it.
+
+    There is nothing in a file that is not there. Raises SettingsError if it cannot be read.
     """
     try:
-        return kind(**{name: value for name, value in overrides.items() if value is not None})
-    except ValidationError as error:
-        raise SettingsError(explain(error, kind)) from None
+        return DotEnvSettingsSource(kind, env_file=file).env_vars
+    except (OSError, UnicodeDecodeError) as error:
+        raise unreadable([file]) or error from None
 
 
-def explain(error: ValidationError, kind: type[ProcessSettings]) -> str:
+def source_of(kind: type[ProcessSettings], name: str) -> str | None:
+    """Return from where a process takes this setting: ENVIRONMENT, one of ENV_FILES, or None."""
+    if EnvSettingsSource(kind).env_vars.get(name) is not None:
+        return ENVIRONMENT
+    for file in reversed(ENV_FILES):
+        if read_env_file(kind, file).get(name) is not None:
+            return file
+    return None
+
+
+def unreadable(files: Iterable[str | Path]) -> SettingsError | None:
+    """Say in one line which of these files cannot be read, and why."""
+    for file in map(Path, files):
+        try:
+            file.read_bytes().decode()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            return SettingsError(f"{file} cannot be read: {error.strerror}. Whose is it? ls -l")
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            return SettingsError(f"{file}, line {line} is not UTF-8. Save the file as UTF-8.")
+    return None
+
+
+def explain(error: ValidationError, kind: type[ProcessSettings], where: str) -> str:
     """Say what is wrong with the settings, a line for each, never showing a value."""
     lines = []
     for problem in error.errors():
@@ -217,9 +281,7 @@ def explain(error: ValidationError, kind: type[ProcessSettings]) -> str:
         elif name in kind.model_fields:
             message += f". {kind.model_fields[name].description}"
         lines.append(f"  {name.upper()}: {message}")
-    return "\n".join(
-        ["The settings are wrong (environment, or .env in this folder):", *sorted(lines)]
-    )
+    return "\n".join([f"The settings are wrong ({where}):", *sorted(lines)])
 
 
 def env_example(kind: type[ProcessSettings]) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from << cookiecutter.__package_name >>.engine import << "make_database, path" if cookiecutter.database == "sqlite" else "make_database" >>
+from << cookiecutter.__package_name >> import COMMAND
+from << cookiecutter.__package_name >>.engine import make_database
 from << cookiecutter.__package_name >>.operations.checks import Finding, Severity, check_local, local
 from << cookiecutter.__package_name >>.settings import Settings, load_settings
 
@@ -34,7 +35,7 @@ def ids(check: Callable[[Settings], Iterator[Finding]], **overrides: Any) -> lis
 @pytest.fixture
 def audit(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What pip-audit answers, instead of the network."""
-    audit = SimpleNamespace(stdout=b'{"dependencies": []}')
+    audit = SimpleNamespace(stdout=b'{"dependencies": []}', stderr=b"")
     fake = SimpleNamespace(run=lambda *_, **__: audit, TimeoutExpired=subprocess.TimeoutExpired)
     monkeypatch.setattr(local, "subprocess", fake)
     return audit
@@ -67,6 +68,15 @@ def test_wrong_settings_are_a_finding(nowhere: Path) -> None:
     assert "COOKIE_SECRET: it has no value" in finding.problem
 
 
+def test_settings_that_cannot_be_read_are_a_finding(folder: Path) -> None:
+    """S001: a comment in another encoding is told in one line, as at the start of the service."""
+    with (folder / ".env").open("ab") as env:
+        env.write("# für die Kollegen\n".encode("latin-1"))
+    (finding,) = check_local()
+    assert finding.id == "S001"
+    assert finding.problem == ".env, line 3 is not UTF-8. Save the file as UTF-8."
+
+
 @pytest.mark.parametrize(
     ("secret", "expected"),
     [
@@ -84,58 +94,6 @@ def test_wrong_settings_are_a_finding(nowhere: Path) -> None:
 def test_an_old_secret_is_found(folder: Path, secret: str, expected: list[str]) -> None:
     """S002 and S003: a secret lives for a year, and a rotation for two months."""
     assert ids(local.secret_age, cookie_secret=secret) == expected
-
-
-@pytest.mark.parametrize(
-    ("mode", "expected"), [(0o600, []), (0o400, []), (0o640, ["F001"]), (0o604, ["F001"])]
-)
-def test_a_readable_secret_is_found(folder: Path, mode: int, expected: list[str]) -> None:
-    """F001: nobody but its owner may read `.env`."""
-    (folder / ".env").chmod(mode)
-    assert ids(local.private_files) == expected
-
-
-<% if cookiecutter.database == "sqlite" %>
-@pytest.mark.parametrize(
-    ("file_mode", "reachable", "expected"),
-    [(0o644, True, ["F002"]), (0o640, True, []), (0o644, False, [])],
-)
-def test_a_readable_database_is_found(
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    file_mode: int,
-    expected: list[str],
-    *,
-    reachable: bool,
-) -> None:
-    """F002: others read the database only where both the file and all folders let them."""
-    (folder / ".env").chmod(0o600)
-    file = path(load_settings().database_url)
-    assert file is not None
-    file.chmod(file_mode)
-    monkeypatch.setattr(local, "_reachable_by_others", lambda _: reachable)
-    assert ids(local.private_files) == expected
-
-
-def test_a_private_folder_protects_what_is_in_it(folder: Path) -> None:
-    """A file is out of reach when one of the folders above it is closed."""
-    folder.chmod(0o755)
-    (folder / "var").mkdir(mode=0o700)
-    assert not local._reachable_by_others(folder / "var" / "file")
-
-
-<% endif %>
-def test_a_secret_in_git_is_found(folder: Path) -> None:
-    """F003: `.env` is tracked by mistake."""
-
-    def git(*arguments: str) -> None:
-        subprocess.run(["git", *arguments], check=True, capture_output=True)
-
-    assert ids(local.tracked_secrets) == []
-    git("init")
-    assert ids(local.tracked_secrets) == []
-    git("add", "--force", ".env")
-    assert ids(local.tracked_secrets) == ["F003"]
 
 
 @pytest.mark.parametrize(
@@ -228,6 +186,28 @@ def test_too_many_connections_are_found(folder: Path) -> None:
     assert ids(local.connections, database_connections=1000, database_url=nowhere) == []
 
 
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ("/name", []),
+        ("/name?host=/run/postgresql", []),
+        ("localhost/name", []),
+        ("user:word@127.0.0.1:5433/name", []),
+        ("user:word@[::1]/name", []),
+        ("user:word@192.0.2.1/name", ["N002"]),
+        ("user:word@db.example.com/name?sslmode=prefer", ["N002"]),
+        ("user:word@/name?host=192.0.2.1", ["N002"]),
+        ("user:word@192.0.2.1/name?sslmode=require", []),
+        ("user:word@db.example.com/name?sslmode=verify-full", []),
+    ],
+)
+def test_a_database_over_an_open_network_is_found(
+    folder: Path, rest: str, expected: list[str]
+) -> None:
+    """N002: without TLS that is insisted on, the password can be had on the way."""
+    assert ids(local.database_network, database_url=f"postgresql+psycopg://{rest}") == expected
+
+
 <% endif %>
 def test_known_vulnerabilities_are_found(folder: Path, audit: SimpleNamespace) -> None:
     """V001: what pip-audit finds is told with the version that mends it."""
@@ -243,6 +223,48 @@ def test_known_vulnerabilities_are_found(folder: Path, audit: SimpleNamespace) -
 def test_without_an_answer_nothing_is_known(
     folder: Path, audit: SimpleNamespace, answer: bytes
 ) -> None:
-    """Where pip-audit is missing or cannot ask, the check says nothing."""
-    audit.stdout = answer
+    """V002: where pip-audit is missing or cannot ask, that is not the same as nothing found."""
+    audit.stdout, audit.stderr = answer, b"Asking\nNo module named pip_audit\n"
+    (finding,) = local.vulnerabilities(load_settings())
+    assert (finding.id, finding.severity) == ("V002", Severity.UNCHECKED)
+    assert finding.problem == "No package could be audited: No module named pip_audit"
+
+
+def test_an_audit_that_takes_too_long_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """V002: an index that does not answer keeps nobody waiting for ever."""
+
+    def hang(*_: object, timeout: float, **__: object) -> None:
+        raise subprocess.TimeoutExpired("pip-audit", timeout)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    (finding,) = local.vulnerabilities(load_settings())
+    assert finding.problem == "No package could be audited: no answer within 120 s"
+
+
+def test_packages_that_were_left_out_are_told(folder: Path, audit: SimpleNamespace) -> None:
+    """V002: pip-audit may know some packages only; the service itself is on no list."""
+    names = ["alpha", "beta", COMMAND, "gamma", "delta"]
+    packages = [{"name": name, "skip_reason": "not found"} for name in names]
+    audit.stdout = json.dumps({"dependencies": packages})
+    (finding,) = local.vulnerabilities(load_settings())
+    assert (finding.id, finding.severity) == ("V002", Severity.UNCHECKED)
+    assert finding.problem == "Not audited: alpha, beta, gamma and 1 more."
+    audit.stdout = json.dumps({"dependencies": packages[2:3]})
     assert ids(local.vulnerabilities) == []
+
+
+def test_what_cannot_be_looked_at_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that is kept from looking does not keep the others from it, and is not silent."""
+
+    def refused(settings: Settings) -> Iterator[Finding]:
+        """X001: nothing."""
+        raise PermissionError(13, "Permission denied", "/srv/other")
+        yield
+
+    monkeypatch.setattr(local, "CHECKS", (refused, local.debug_mode))
+    (folder / ".env").write_text(f"COOKIE_SECRET={SECRET}\nDEBUG=true\n")
+    first, second = check_local()
+    assert (first.id, first.severity, second.id) == ("S004", Severity.UNCHECKED, "D001")
+    assert "X001: nothing. [Errno 13] Permission denied: '/srv/other'" in first.problem

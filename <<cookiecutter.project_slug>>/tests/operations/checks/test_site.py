@@ -11,7 +11,13 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler
 
-from << cookiecutter.__package_name >>.operations.checks import Finding, SiteError, check_site, site
+from << cookiecutter.__package_name >>.operations.checks import (
+    Finding,
+    Severity,
+    SiteError,
+    check_site,
+    site,
+)
 
 from ...running import Site as RunningSite
 from ...running import free_port
@@ -95,7 +101,36 @@ async def test_the_service_itself_passes_what_does_not_need_a_balancer(
     assert sorted(finding.id for finding in findings) == ["A001", "P002", "P003"]
 
 
-@pytest.mark.parametrize("url", ["example.com", "ftp://example.com", "https://", ""])
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("HTTP://LOCALHOST:8080", "http://localhost:8080"),
+        ("https://example.com/", "https://example.com"),
+        ("https://example.com/login?next=/account", "https://example.com"),
+        ("https://example.com#top", "https://example.com"),
+        ("https://example.com?a=1#top", "https://example.com"),
+        (" https://Example.com ", "https://example.com"),
+        ("https://Ada:Word@Example.com:8443/x", "https://Ada:Word@example.com:8443"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_the_address_of_a_page_is_that_of_the_site(given: str, url: str) -> None:
+    """An address may be copied from a browser, or typed in capitals."""
+    assert site.Site(given).url == url
+
+
+async def test_an_address_in_capitals_is_asked_all_the_same(
+    open_site: Callable[..., RunningSite],
+) -> None:
+    """The whole check runs on what was meant."""
+    url = open_site().url.replace("http", "HTTP") + "/login?next=/#top"
+    assert sorted(finding.id for finding in await check_site(url)) == ["A001", "P002", "P003"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["example.com", "ftp://example.com", "https://", "", "http://[::1", "http://localhost:port"],
+)
 async def test_what_is_no_address_is_told(url: str) -> None:
     """An address is given as a browser shows it."""
     with pytest.raises(SiteError, match=r"is no address of a site. Give one such as https://"):
@@ -106,6 +141,16 @@ async def test_a_site_that_does_not_answer_is_told() -> None:
     """Where nobody listens nothing can be checked."""
     with pytest.raises(SiteError, match=r"cannot be reached: .*Check the address"):
         await check_site(f"http://127.0.0.1:{free_port()}")
+
+
+@pytest.mark.parametrize("code", [500, 502, 503, 599])
+@pytest.mark.parametrize("path", ["/", "/login", "/readyz", "/api/me"])
+async def test_a_site_that_fails_is_found(path: str, code: int) -> None:
+    """U001: a balancer whose error pages have all headers is no service that has them."""
+    answers = {f"https://example.com{path}": (code, GOOD, b"")}
+    assert await found(site.service) == set()
+    assert await found(site.service, code=404) == set()
+    assert await found(site.service, answers=answers) == {"U001"}
 
 
 @pytest.mark.parametrize("name", site.NEEDED_HEADERS)
@@ -229,6 +274,13 @@ async def test_a_websocket_open_to_other_sites_is_found(careless_url: str) -> No
     assert [finding.id async for finding in site.websocket_origin(checked)] == ["W001"]
 
 
+async def test_a_websocket_that_does_not_answer_is_not_taken_for_good() -> None:
+    """W002: nobody knows whom it would have refused."""
+    checked = site.Site(f"http://127.0.0.1:{free_port()}")
+    (finding,) = [finding async for finding in site.websocket_origin(checked)]
+    assert (finding.id, finding.severity) == ("W002", Severity.UNCHECKED)
+
+
 @pytest.mark.parametrize("body", [b"Traceback (most recent", b'File "/srv/x.py"', b"nginx/1.22"])
 async def test_a_leak_is_found(body: bytes) -> None:
     """E001: an error page that shows the inside helps attackers."""
@@ -239,6 +291,6 @@ async def test_a_leak_is_found(body: bytes) -> None:
 async def test_a_careless_site_is_told_everything(careless_url: str) -> None:
     """A real site that does all of it wrong is told all that can be found on it."""
     found = {finding.id for finding in await check_site(careless_url)}
-    # These take https, or an address that is not this machine's.
-    elsewhere = {"T101", "T102", "T103", "P001"}
+    # These take https, an address that is not this machine's, or a site that fails.
+    elsewhere = {"T101", "T102", "T103", "P001", "U001", "W002"}
     assert found | elsewhere == {one for check in site.CHECKS for one in ids_of(check)}

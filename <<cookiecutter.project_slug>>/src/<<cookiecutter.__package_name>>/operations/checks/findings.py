@@ -6,10 +6,14 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How bad it is: an error must not go online, a warning should be mended soon."""
+    """How bad it is: an error must not go online, a warning should be mended soon.
+
+    What could not be looked at may be as bad as an error.
+    """
 
     ERROR = "error"
     WARNING = "warning"
+    UNCHECKED = "unchecked"
 
 
 @dataclass(frozen=True)
@@ -31,3 +35,7 @@ def error(check_id: str, problem: str, remedy: str) -> Finding:
 
 def warning(check_id: str, problem: str, remedy: str) -> Finding:
     return Finding(check_id, Severity.WARNING, problem, remedy)
+
+
+def unchecked(check_id: str, problem: str, remedy: str) -> Finding:
+    return Finding(check_id, Severity.UNCHECKED, problem, remedy)

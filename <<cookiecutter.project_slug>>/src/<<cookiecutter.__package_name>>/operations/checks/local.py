@@ -1,5 +1,5 @@
 # Part of the template: you need not edit this file.
-"""The checks on this installation: its settings, files, limits and database.
+"""The checks on this installation: its settings, limits and database; `files.py` has its files.
 
 Each yields what it finds wrong; CHECKS is the list of all. Ids are never used twice.
 """
@@ -12,18 +12,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
-from pathlib import Path
 
+#% if cookiecutter.database == "postgresql"
+from sqlalchemy import make_url
+
+#% endif
+from ... import COMMAND
 from ...database import DATABASE_ERRORS, reason
-#% if cookiecutter.database == "sqlite"
-from ...engine import path
-#% else
+#% if cookiecutter.database == "postgresql"
 from ...engine import connection_limit
 #% endif
 from ...migrations import pending_migrations
 from ...runtime.settings import SettingsError
 from ...settings import Settings, load_settings
-from .findings import Finding, error, warning
+from . import files
+from .findings import Finding, error, unchecked, warning
 
 # The process manager kills a worker that has not ended this long after SIGTERM; it stands in
 # deploy/.
@@ -36,6 +39,10 @@ SECRET_AGE = timedelta(days=365)
 ROTATION_AGE = timedelta(days=60)
 OPEN_FILES = << cookiecutter.__least_open_files >>
 AUDIT_SECONDS = 120
+#% if cookiecutter.database == "postgresql"
+# Modes of sslmode with which nobody on the way can read, or talk the server out of TLS.
+TLS_MODES = ("require", "verify-ca", "verify-full")
+#% endif
 
 Check = Callable[[Settings], Iterator[Finding]]
 
@@ -46,12 +53,25 @@ def check_local() -> list[Finding]:
         settings = load_settings()
     except SettingsError as problem:
         return [error("S001", str(problem), "Mend .env or the environment; see .env.example.")]
-    return [finding for check in CHECKS for finding in check(settings)]
+    findings: list[Finding] = []
+    for check in CHECKS:
+        try:
+            findings += check(settings)
+        except OSError as problem:
+            # Of another user's files, for one.
+            findings.append(
+                unchecked(
+                    "S004",
+                    f"This could not be looked at: {check.__doc__} {problem}",
+                    "Run `check` as the user who runs the service.",
+                )
+            )
+    return findings
 
 
 def secret_age(settings: Settings) -> Iterator[Finding]:
     """S002, S003: a secret is replaced each year, and its replacement is finished."""
-    days = {version: _day(version) for version in settings.cookie_keys}
+    days = {version: _day(version) for version in settings.cookie_secret}
     signing = days[next(iter(days))]
     if signing and date.today() - signing > SECRET_AGE:
         yield warning(
@@ -66,36 +86,6 @@ def secret_age(settings: Settings) -> Iterator[Finding]:
             f"The rotation of the cookie secret that began on {newest} was not finished.",
             "Take the next step: `secret rotate`.",
         )
-
-
-def private_files(settings: Settings) -> Iterator[Finding]:
-    """F001<< ", F002" if cookiecutter.database == "sqlite" >>: what holds secrets can be read by its owner alone."""
-    env = Path(".env")
-    if env.exists() and env.stat().st_mode & 0o077:
-        yield error("F001", "Others on this machine can read .env.", "chmod 600 .env")
-<% if cookiecutter.database == "sqlite" %>
-    file = path(settings.database_url)
-    if file and file.exists() and file.stat().st_mode & 0o007 and _reachable_by_others(file):
-        yield warning(
-            "F002",
-            f"Others on this machine can read the database {file}.",
-            f"chmod o-rwx {file.parent}",
-        )
-<% endif %>
-
-
-def tracked_secrets(settings: Settings) -> Iterator[Finding]:
-    """F003: .env is not in git."""
-    if Path(".git").exists():
-        tracked = subprocess.run(
-            ["git", "ls-files", "--error-unmatch", ".env"], capture_output=True, check=False
-        )
-        if tracked.returncode == 0:
-            yield error(
-                "F003",
-                "git tracks .env, so whoever has the repository has the secret.",
-                "git rm --cached .env, then replace the secret: `secret rotate --drop-now`.",
-            )
 
 
 def debug_mode(settings: Settings) -> Iterator[Finding]:
@@ -113,11 +103,7 @@ def debug_mode(settings: Settings) -> Iterator[Finding]:
 
 def bind_address(settings: Settings) -> Iterator[Finding]:
     """N001: nobody but the balancer reaches a process that believes the balancer's headers."""
-    try:
-        loopback = ipaddress.ip_address(settings.host).is_loopback
-    except ValueError:
-        loopback = settings.host == "localhost"
-    if settings.behind_proxy and not loopback:
+    if settings.behind_proxy and not _is_here(settings.host):
         yield error(
             "N001",
             f"It listens on {settings.host} and believes X-Real-IP and X-Forwarded-Proto,"
@@ -186,10 +172,27 @@ def connections(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def database_network(settings: Settings) -> Iterator[Finding]:
+    """N002: what goes to the database over a network cannot be read on the way."""
+    url = make_url(settings.database_url)
+    options = {name: str(value) for name, value in url.query.items()}
+    host = options.get("host") or url.host or ""
+    here = not host or host.startswith(("/", "@")) or _is_here(host)
+    if not here and options.get("sslmode") not in TLS_MODES:
+        yield error(
+            "N002",
+            f"The password and the data go to the database on {host} without TLS, or without it if"
+            " somebody on the way wants so.",
+            "Add ?sslmode=require to DATABASE_URL; verify-full also asks who answers.",
+        )
+
+
 <% endif %>
 def vulnerabilities(settings: Settings) -> Iterator[Finding]:
-    """V001: no dependency has a known vulnerability. Says nothing where it cannot ask."""
+    """V001, V002: no dependency has a known vulnerability, as far as can be asked."""
     command = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"]
+    problem = f"No package could be audited: no answer within {AUDIT_SECONDS} s"
+    packages = []
     try:
         answer = subprocess.run(
             [*command, "--skip-editable"],
@@ -197,9 +200,16 @@ def vulnerabilities(settings: Settings) -> Iterator[Finding]:
             timeout=AUDIT_SECONDS,
             check=False,
         )
+        reason = answer.stderr.decode(errors="replace").strip().rpartition("\n")[2] or "no answer"
+        problem = f"No package could be audited: {reason}"
         packages = json.loads(answer.stdout)["dependencies"]
+        names = [package["name"] for package in packages if "skip_reason" in package]
+        # The service itself is on no list.
+        skipped = [name for name in names if name != COMMAND]
+        more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+        problem = f"Not audited: {', '.join(skipped[:3])}{more}." if skipped else ""
     except (subprocess.TimeoutExpired, ValueError, KeyError):
-        return
+        pass
     for package in packages:
         for found in package.get("vulns", []):
             fixed = " or ".join(found["fix_versions"]) or "a version that is not out yet"
@@ -208,12 +218,17 @@ def vulnerabilities(settings: Settings) -> Iterator[Finding]:
                 f"{package['name']} {package['version']} has the known vulnerability {found['id']}.",
                 f"Update it to {fixed}: `make lock`.",
             )
+    if problem:
+        yield unchecked(
+            "V002",
+            problem,
+            "Run `check` where pip-audit is installed and reaches the index, in CI for one.",
+        )
 
 
 CHECKS: tuple[Check, ...] = (
     secret_age,
-    private_files,
-    tracked_secrets,
+    *files.CHECKS,
     debug_mode,
     bind_address,
     time_budget,
@@ -221,6 +236,7 @@ CHECKS: tuple[Check, ...] = (
     migrations,
 #% if cookiecutter.database == "postgresql"
     connections,
+    database_network,
 #% endif
     vulnerabilities,
 )
@@ -231,9 +247,11 @@ def _day(version: int) -> date | None:
         return date.fromisoformat(str(version))
     except ValueError:
         return None
-<% if cookiecutter.database == "sqlite" %>
 
 
-def _reachable_by_others(file: Path) -> bool:
-    return all(folder.stat().st_mode & 0o001 for folder in file.resolve().parents)
-<% endif %>
+def _is_here(host: str) -> bool:
+    """Tell whether this address is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,22 +1,23 @@
 # Part of the template: you need not edit this file.
 """The checks on a site, from the outside, as anybody could run them.
 
-They send about a dozen requests, harmless ones; run them on sites of your own only.
+They send about thirty requests, harmless ones; run them on sites of your own only.
 """
 
 import io
 import re
 from collections.abc import AsyncIterator, Callable
 from http.cookies import Morsel, SimpleCookie
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 from tornado.websocket import websocket_connect
 
-from .findings import Finding, error, warning
+from .findings import Finding, error, unchecked, warning
 
 TIMEOUT_SECONDS = 10
 NOWHERE = "/no-such-page-as-this"
+PAGES = ("/", "/static/style.css", NOWHERE, "/api/me")
 # Headers that every answer has, with what their values must contain.
 NEEDED_HEADERS = {
     "Content-Security-Policy": r"frame-ancestors 'none'",
@@ -35,11 +36,21 @@ class SiteError(Exception):
 
 
 class Site:
-    """A site under check."""
+    """The site that has this address, of a page of it for one. Raises SiteError if none has."""
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        self.https = urlsplit(url).scheme == "https"
+        try:
+            parts = urlsplit(url.strip())
+            # It raises ValueError for a port that is none.
+            known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            known = False
+        if not known:
+            raise SiteError(f"{url} is no address of a site. Give one such as https://example.com.")
+        # What is before the @ are a name and a password, as they are.
+        user, at, host = parts.netloc.rpartition("@")
+        self.url = f"{parts.scheme}://{user}{at}{host.lower()}"
+        self.https = parts.scheme == "https"
         self._client = AsyncHTTPClient(force_instance=True)
 
     async def get(self, path: str, *, url: str | None = None, **headers: str) -> HTTPResponse:
@@ -59,18 +70,29 @@ class Site:
 
 async def check_site(url: str) -> list[Finding]:
     """Run all the checks on the site and return what they found. Raises SiteError."""
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise SiteError(f"{url} is no address of a site. Give one such as https://example.com.")
     site = Site(url)
     answer = await site.get("/")
     if answer.code == 599:
-        raise SiteError(f"{url} cannot be reached: {answer.error}. Check the address.")
+        raise SiteError(f"{site.url} cannot be reached: {answer.error}. Check the address.")
     return [finding for check in CHECKS async for finding in check(site)]
+
+
+async def service(site: Site) -> AsyncIterator[Finding]:
+    """U001: the service answers, not the balancer in its place."""
+    for path in (*PAGES, "/login", "/readyz"):
+        code = (await site.get(path)).code
+        if code >= 500:
+            yield error(
+                "U001",
+                f"{path} {'does not answer' if code == 599 else f'answers {code}'}, so what else"
+                " stands here says little about the site.",
+                "See why in the logs; the runbook goes from message to cause. Then check again.",
+            )
 
 
 async def headers(site: Site) -> AsyncIterator[Finding]:
     """H001, H002, H003: the headers that protect visitors are on pages, files and errors alike."""
-    for path in ("/", "/static/style.css", NOWHERE, "/api/me"):
+    for path in PAGES:
         answer = await site.get(path)
         for name, pattern in NEEDED_HEADERS.items():
             values = answer.headers.get_list(name)
@@ -116,7 +138,8 @@ async def transport(site: Site) -> AsyncIterator[Finding]:
             "The service sends it when the balancer says X-Forwarded-Proto: https.",
         )
     if parts.port in (None, 443):
-        plain = await site.get("/", url=urlunsplit(("http", parts.hostname or "", "", "", "")))
+        host = parts.netloc.rpartition("@")[2].removesuffix(":443")
+        plain = await site.get("/", url=f"http://{host}")
         if plain.code != 599 and not plain.headers.get("Location", "").startswith("https://"):
             yield error(
                 "T103",
@@ -179,7 +202,7 @@ async def private_addresses(site: Site) -> AsyncIterator[Finding]:
 
 
 async def websocket_origin(site: Site) -> AsyncIterator[Finding]:
-    """W001: a page of another site cannot open our WebSockets in a visitor's name."""
+    """W002, W001: a page of another site cannot open our WebSockets in a visitor's name."""
     request = HTTPRequest(
         re.sub(r"^http", "ws", site.url) + "/live",
         headers={"Origin": "https://forged.invalid"},
@@ -188,7 +211,13 @@ async def websocket_origin(site: Site) -> AsyncIterator[Finding]:
     )
     try:
         connection = await websocket_connect(request)
-    except (HTTPClientError, OSError):
+    except (HTTPClientError, OSError) as problem:
+        if not isinstance(problem, HTTPClientError) or problem.code >= 500:
+            yield unchecked(
+                "W002",
+                f"/live does not say whom it refuses: {problem}.",
+                "Check again when it answers.",
+            )
         return
     connection.close()
     yield error(
@@ -211,6 +240,7 @@ async def leaks(site: Site) -> AsyncIterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Site], AsyncIterator[Finding]], ...] = (
+    service,
     headers,
     transport,
     cookies,
