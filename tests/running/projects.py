@@ -138,7 +138,7 @@ class Project:
         room = self.package / "runtime" / "__init__.py"
         text = room.read_text()
         (line,) = (line for line in text.splitlines(keepends=True) if "import fast" in line)
-        room.write_text(text.replace(line, ""))
+        room.write_text(text.replace(line, "").rstrip() + "\n")
 
     def copy_to(self, folder: Path) -> "Project":
         """A copy of this project in another folder, set up there, with a database of its own."""
