@@ -5,11 +5,11 @@ BIN = .venv/bin
 # What starts no service stands in these folders, and pytest need not read the others.
 FAST = $(BIN)/pytest -n auto -m "not full" tests/answers tests/rendered
 
-.PHONY: help demo test test-fast test-rest test-servers test-all test-mutations soak bench lint fix lock clean
+.PHONY: help demo test test-fast test-rest test-servers test-all test-mutations soak bench bench-overload lint fix lock clean
 .DELETE_ON_ERROR:
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: packages-demo .venv/ready ## Make a service with the default answers and run it: http://localhost:8080
 	$(BIN)/cookiecutter . --default-config --no-input --overwrite-if-exists --output-dir demo > /dev/null
@@ -50,6 +50,9 @@ soak: packages-soak .venv/ready ## Put load and faults on what is generated; tak
 bench: packages-bench .venv/ready ## Compare what is generated with what it is built on; prints tables
 	@PYTHONPATH=. $(BIN)/python benchmarks/run.py
 
+bench-overload: packages-overload .venv/ready ## Offer more requests than can be answered; prints a table
+	@PYTHONPATH=. $(BIN)/python benchmarks/overload.py
+
 # They come before all else: sudo may ask for a password, and nothing long has begun by then.
 servers = dockerd debootstrap ssh
 packages-demo: needed = nginx
@@ -57,6 +60,7 @@ packages-test: needed = nginx haproxy chromium libatomic.so.1 slowhttptest initd
 packages-servers: needed = $(servers)
 packages-soak: needed = nginx haproxy
 packages-bench: needed = nginx wrk
+packages-overload: needed = nginx haproxy initdb
 packages-%:
 	@bash tests/install-system-packages $(needed)
 
