@@ -11,12 +11,13 @@ from tests.running.wire import unharmed
 
 pytestmark = pytest.mark.full
 
-CONNECTIONS = "300"
+# More than the processes together may have in flight.
+CONNECTIONS = "500"
 # Longer than the balancer waits for a header or a piece of a body.
 SECONDS = "20"
 ATTACKS = {
     "headers that never end": "-H -i 3 -u {url}/",
-    "bodies that never end": "-B -i 3 -s 8192 -t POST -u {url}/login",
+    "bodies that never end": "-B -i 3 -s 8192 -t POST -u {url}/account",
     "answers that are hardly read": "-X -n 3 -z 8 -w 10 -y 20 -k 3 -u {url}/static/style.css",
 }
 
