@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from supervisor.options import ServerOptions
 from tornado.httpserver import _HTTPRequestContext
 
@@ -197,6 +198,26 @@ def test_nginx_accepts_many_services(bake: Bake, tmp_path: Path) -> None:
         (files / "sites-enabled" / f"{name}.conf").symlink_to(other / "https.conf")
     said = accepted(nginx, "-e", "stderr", "-c", main, "-t", cwd=tmp_path)
     assert "[" not in said, said
+
+
+@pytest.mark.parametrize("balancer", BALANCERS)
+def test_a_kernel_without_ipv6_gets_files_without_it(bake: Bake, balancer: str) -> None:
+    """What a deploy does to them there leaves each place where they listen, on IPv4 alone."""
+    project = bake(load_balancer=balancer)
+    listens = re.compile(r"^\s*(?:listen|bind|setenv LISTEN\w*) .*", re.MULTILINE)
+
+    def places() -> list[str]:
+        files = (project / "deploy" / balancer).iterdir()
+        return [place for file in files for place in listens.findall(file.read_text())]
+
+    before = places()
+    tasks = yaml.safe_load((project / "deploy/tasks/release.yml").read_text())
+    (install,) = (task for task in tasks if "block" in task)
+    (change,) = (task for task in install["block"] if "ipv6" in str(task.get("when")))
+    subprocess.run(["sh", "-c", change["ansible.builtin.command"]], cwd=project, check=True)
+    assert any("::" in place for place in before)
+    assert not any("::" in place for place in places())
+    assert {80, 443} <= {int(port) for place in places() for port in re.findall(r"\b\d+", place)}
 
 
 @pytest.mark.parametrize("analyser", ["gixy-ng", "gixy-next"])

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.running.assets import style_of
 from tests.servers.attacker import attack
@@ -59,6 +60,11 @@ END
 RUN_LIMITS = (
     "systemd-run --quiet --pipe --wait --uid my-service --working-directory /tmp/limits"
     " --property LimitNOFILE=%s supervisord --nodaemon --configuration supervisord.conf"
+)
+# As on a kernel without it: there is no such address family.
+WITHOUT_IPV6 = (
+    "systemd-run --quiet --pipe --wait"
+    " --property 'RestrictAddressFamilies=AF_INET AF_UNIX AF_NETLINK'"
 )
 TABLES = """cd /srv/my-service/shared/var && python3 -c '
 import sqlite3
@@ -148,6 +154,23 @@ def test_every_way_to_raise_the_limit_of_files_works(deployed: Owner) -> None:
     said = server.ssh("ulimit -Sn; ulimit -n 12345; ulimit -Sn; ulimit -Hn")
     server.run(f"sed -i '/^admin /d' {file}")
     assert said.stdout.split() == ["1234", "12345", "12345"]
+
+
+def test_nginx_starts_where_the_kernel_has_no_ipv6(deployed: Owner) -> None:
+    """What a deploy does to the files there is what nginx needs."""
+    server = deployed.server
+    tasks = yaml.safe_load((deployed.project.folder / "deploy/tasks/release.yml").read_text())
+    (install,) = (task for task in tasks if "block" in task)
+    (change,) = (task for task in install["block"] if "ipv6" in str(task.get("when")))
+    server.run("mkdir -p /srv/files/deploy && cp -rL /etc/nginx /srv/files/deploy/nginx")
+    link = "/srv/files/deploy/nginx/sites-enabled/my-service.conf"
+    for name in ("https.conf", "behind-proxy.conf"):
+        server.run(f"cp /srv/my-service/current/deploy/nginx/{name} /srv/files/deploy/nginx")
+    server.run(f"ln -sf ../https.conf {link}")
+    start = f"{WITHOUT_IPV6} nginx -t -c /srv/files/deploy/nginx/nginx.conf"
+    assert "Address family not supported" in server.try_run(start).stdout
+    server.run(f"cd /srv/files && {change['ansible.builtin.command']}")
+    server.run(start)
 
 
 def test_what_is_not_committed_is_refused(deployed: Owner) -> None:
