@@ -24,7 +24,7 @@ demo/password:
 	@cd demo/my-service && .venv/bin/my-service user add demo --password-stdin < ../password.new
 	@mv $@.new $@
 
-test: packages-test .venv/ready ## Install what is missing, test the files and the running service
+test: packages-test .venv/ready ## Install missing programs, test the files and the running service
 	$(FAST)
 	$(BIN)/pytest -n 2 --dist loadgroup -m "full and not soak and not rest"
 
@@ -34,20 +34,20 @@ test-fast: .venv/ready ## Test the files, without a service
 test-all: packages-servers test test-rest test-servers ## Run every test
 
 # Load wants a machine that does nothing else, so it comes one after another.
-test-rest: packages-test .venv/ready ## Every Python in full, load and faults: what `make test` leaves out
+test-rest: packages-test .venv/ready ## Test other Python versions in full, load and faults
 	$(BIN)/pytest -n 2 --dist loadgroup -m rest
 	$(BIN)/pytest -m "full and soak"
 
-test-servers: packages-servers .venv/ready ## Deploy to Debian servers in containers on this machine; takes root
+test-servers: packages-servers .venv/ready ## Deploy to Debian servers in containers on this machine; needs root
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m servers
 
-test-mutations: packages-test .venv/ready ## Break each feature and see that its tests fail
+test-mutations: packages-test .venv/ready ## Break each feature and check that its tests fail
 	@$(BIN)/python -m tests.mutations
 
-soak: packages-soak .venv/ready ## Put load and faults on what is generated; takes a quiet machine
+soak: packages-soak .venv/ready ## Test generated services under load and faults for longer; needs an idle machine
 	SOAK=1 $(BIN)/pytest -m soak -rP
 
-bench: packages-bench .venv/ready ## Compare what is generated with what it is built on; prints tables
+bench: packages-bench .venv/ready ## Compare the generated service with Tornado and nginx alone; print tables
 	@PYTHONPATH=. $(BIN)/python benchmarks/run.py
 
 bench-overload: packages-overload .venv/ready ## Offer more requests than can be answered; prints a table
@@ -72,7 +72,7 @@ fix: .venv/ready ## Correct formatting and style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-lock: .venv/ready ## Move every locked requirement to its newest version, the project's too
+lock: .venv/ready ## Update all locked requirements, the project's too
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header \
 		--python-version 3.11 --group dev --output-file requirements.txt
 	$(BIN)/python -m tests.relock

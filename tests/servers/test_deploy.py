@@ -219,7 +219,7 @@ def test_a_broken_release_is_taken_back(how: str, deployed: Owner) -> None:
     with next_commit(deployed, file, text) as release, deployed.nothing_lost():
         said = deployed.must_fail("deploy")
     assert f"{release} failed on server at " in said
-    assert f"Taken back: {good} serves, as before." in said
+    assert f"Rolled back: {good} serves, as before." in said
     assert REASON in said
     assert deployed.serves(good)
     names = deployed.server.run(TABLES)

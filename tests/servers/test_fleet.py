@@ -179,7 +179,7 @@ def test_a_failure_on_one_server_is_taken_back_on_all(turn: int, fleet: Fleet) -
         said = fleet.must_fail("deploy")
     fleet.git("reset", "--quiet", "--hard", "HEAD~1")
     assert f'{release} failed on {server.name} at "Restart the processes' in said
-    assert f"Taken back: {good} serves, as before." in said
+    assert f"Rolled back: {good} serves, as before." in said
     assert REASON in said
     assert fleet.all_serve(good)
     assert [fleet.processes(other) for other in untouched] == processes
@@ -210,7 +210,7 @@ def test_a_server_that_dies_is_not_missed(fleet: Fleet) -> None:
         fleet.commit("The next")
         said = fleet.must_fail("deploy")
         fleet.git("reset", "--quiet", "--hard", "HEAD~1")
-        assert "web-2 cannot be reached, so nothing was begun." in " ".join(said.split())
+        assert "web-2 cannot be reached, so nothing has changed." in " ".join(said.split())
         assert "changed=1" not in said
         assert fleet.serves(good)
 
@@ -230,7 +230,7 @@ def test_releases_secrets_and_servers_change_unnoticed(fleet: Fleet) -> None:
         fleet.project.must(*rotate)
         first_step = fleet.settings.read_bytes()
         fleet.project.must(*rotate)
-        assert "people would be signed out" in " ".join(fleet.must_fail("deploy").split())
+        assert "would end all sessions" in " ".join(fleet.must_fail("deploy").split())
         fleet.settings.write_bytes(first_step)
         with fleet.nothing_lost():
             release = fleet.upgrade()

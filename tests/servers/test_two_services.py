@@ -108,7 +108,7 @@ def test_one_does_not_notice_what_the_other_does(first: Owner, second: Owner) ->
         assert second.serves(before)
         undo(second)
         change(second, Path(second.project.package, "__init__.py"), CRASHES)
-        assert f"Taken back: {before} serves" in second.must_fail("deploy")
+        assert f"Rolled back: {before} serves" in second.must_fail("deploy")
         undo(second)
     assert second.serves(before)
     assert first.serves(first.release)

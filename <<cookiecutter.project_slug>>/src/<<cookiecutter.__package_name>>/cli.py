@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(prog=COMMAND, description=about)
     commands = main.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    command = commands.add_parser("serve", help="serve until told to stop (the default)")
+    command = commands.add_parser("serve", help="serve until SIGTERM or SIGINT (the default)")
     command.add_argument("--host", help="address to listen on")
     command.add_argument("--port", type=int, help="port to listen on")
     command.add_argument("--debug", action="store_const", const=True, help="development mode")
@@ -94,10 +94,10 @@ def parser() -> argparse.ArgumentParser:
             "--password-stdin", action="store_true", help="read the password from standard input"
         )
         command.set_defaults(command=run_action)
-    command = actions.add_parser("disable", help="end all sessions and let nobody sign in")
+    command = actions.add_parser("disable", help="end all sessions and refuse logins")
     command.add_argument("name")
     command.set_defaults(command=run_user_disable)
-    command = actions.add_parser("enable", help="let the user of a disabled account sign in again")
+    command = actions.add_parser("enable", help="allow logins to a disabled account again")
     command.add_argument("name")
     command.set_defaults(command=run_user_enable)
     command = actions.add_parser("sessions", help="list the sessions of an account")
@@ -107,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
 
     attempts = commands.add_parser("attempts", help="manage failed attempts to sign in")
     command = attempts.add_subparsers(metavar="ACTION", required=True).add_parser(
-        "clear", help="forget them, so that a user need not wait"
+        "clear", help="clear them, and end the waiting time"
     )
     command.add_argument("name", nargs="?", help="of this account only")
     command.set_defaults(command=run_attempts_clear)
@@ -116,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
     actions = secret.add_subparsers(metavar="ACTION", required=True)
     command = actions.add_parser("new", help="print a new secret")
     command.set_defaults(command=lambda _: print(f"{date.today():%Y%m%d}:{new_secret()}"))
-    command = actions.add_parser("rotate", help="replace the secret in .env, a step at a time")
+    command = actions.add_parser("rotate", help="replace the secret in .env, step by step")
     command.add_argument(
         "--file",
         type=Path,
@@ -128,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(command=run_secret_rotate)
 
-    command = commands.add_parser("check", help="tell what is unsafe here, or about a site")
+    command = commands.add_parser("check", help="report what is unsafe here, or on a site")
     command.add_argument("--url", help="check the site at this address instead")
     command.add_argument("--json", action="store_true", help="answer in JSON")
     command.set_defaults(command=run_check)
@@ -210,12 +210,12 @@ def run_user_password(options: argparse.Namespace) -> None:
 
 def run_user_disable(options: argparse.Namespace) -> None:
     with_accounts(lambda accounts: accounts.disable(options.name, operator()))
-    print(f"Nobody can sign in to the account {options.name}; its sessions have ended.")
+    print(f"The account {options.name} is disabled; its sessions have ended.")
 
 
 def run_user_enable(options: argparse.Namespace) -> None:
     with_accounts(lambda accounts: accounts.enable(options.name, operator()))
-    print(f"The account {options.name} can be used again.")
+    print(f"The account {options.name} is enabled.")
 
 
 def run_user_sessions(options: argparse.Namespace) -> None:
@@ -237,7 +237,7 @@ def run_user_sessions(options: argparse.Namespace) -> None:
 
 def run_attempts_clear(options: argparse.Namespace) -> None:
     with_accounts(lambda accounts: accounts.clear_attempts(options.name, operator()))
-    print(f"Forgot the failed attempts on {options.name or 'all accounts'}.")
+    print(f"Cleared the failed attempts on {options.name or 'all accounts'}.")
 
 
 def operator() -> Client:

@@ -164,7 +164,7 @@ async def test_a_password_is_changed_by_whoever_knows_it(accounts: Accounts) -> 
     """Who found a browser signed in cannot take the account over."""
     token, user = await signed_in(accounts)
     for current, new, reason in (
-        ("wrong", BETTER, "The current password is not right"),
+        ("wrong", BETTER, "The current password is wrong"),
         (PASSWORD, "short", "A password has 12 to 128 characters"),
         (PASSWORD, "passwordpassword", "Take several words"),
     ):
@@ -359,7 +359,7 @@ async def test_a_session_is_ended_by_the_password(accounts: Accounts) -> None:
     """Who found a browser signed in cannot end the other sessions."""
     token, user = await signed_in(accounts)
     _, other = await signed_in(accounts)
-    with pytest.raises(AccountError, match="The current password is not right"):
+    with pytest.raises(AccountError, match="The current password is wrong"):
         await accounts.end_session(user, "wrong", None, CLIENT)
     assert await accounts.living({other.session_id}) == {other.session_id}
     await accounts.end_session(user, PASSWORD, None, CLIENT)

@@ -43,7 +43,7 @@ async def test_a_changed_password_signs_out_everywhere_else(site: Site) -> None:
 @pytest.mark.parametrize(
     ("current", "new", "reason"),
     [
-        ("not the password", BETTER, "The current password is not right."),
+        ("not the password", BETTER, "The current password is wrong."),
         (PASSWORD, "passwordpassword", "Take several words"),
         (PASSWORD, "short", "A password has 12 to 128 characters."),
         (PASSWORD, "x" * 129, "A password has 12 to 128 characters."),
@@ -110,7 +110,7 @@ async def test_ending_a_session_takes_the_password(site: Site) -> None:
     await there.sign_in()
     response = await here.post("/account/sessions", {"session": "others"})
     assert response.code == 422
-    assert "The current password is not right." in response.body.decode()
+    assert "The current password is wrong." in response.body.decode()
     assert await there.user() == "ada"
 
 

@@ -20,7 +20,7 @@ from ..conftest import SECRET
 from ..running import Site
 from ..waiting import until
 
-WRONG = "The name or the password is not right."
+WRONG = "The name or the password is wrong."
 TRICKS = [
     "//evil.example",
     "///evil.example",

@@ -17,7 +17,7 @@ TEXTS = {
     "Hello, {name}": "Hallo, {name}",
     "Not Found": "Nicht gefunden",
     "Sign in": "Anmelden",
-    "The name or the password is not right.": "Name oder Passwort stimmt nicht.",
+    "The name or the password is wrong.": "Name oder Passwort stimmt nicht.",
     "There is nothing at this address.": "Unter dieser Adresse gibt es nichts.",
     "Too many attempts. Try again in {minutes} minutes.": "In {minutes} Minuten geht es weiter.",
 }

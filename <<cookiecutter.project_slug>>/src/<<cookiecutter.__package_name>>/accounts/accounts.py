@@ -138,7 +138,7 @@ class Accounts:
                         password, found.password_hash if found else None
                     )
                     if found is None or not right:
-                        raise AccountError(N_("The current password is not right."))
+                        raise AccountError(N_("The current password is wrong."))
                     yield found
                     attempt.succeeded = True
         except AccountError as error:

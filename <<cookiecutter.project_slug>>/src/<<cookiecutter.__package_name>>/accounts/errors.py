@@ -37,4 +37,4 @@ class Busy(AccountError):  # noqa: N818
     seconds = 5
 
     def __init__(self) -> None:
-        super().__init__(N_("Too many people sign in just now. Try again in a moment."))
+        super().__init__(N_("Too many users are signing in. Try again in a moment."))

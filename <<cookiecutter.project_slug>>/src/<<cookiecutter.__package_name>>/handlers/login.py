@@ -39,7 +39,7 @@ class Login(Form):
             return
         if token is None:
             self.set_status(422)
-            self._show_again(self.locale.translate("The name or the password is not right."))
+            self._show_again(self.locale.translate("The name or the password is wrong."))
         else:
             self.start_session(token)
             self.redirect(safe_next(self.get_body_argument("next", "/")), status=303)

@@ -26,7 +26,7 @@ MESSAGES = {
     401: N_("Sign in first."),
     403: N_("This is not allowed, or the page was open for too long. Reload it and try again."),
     404: N_("There is nothing at this address."),
-    405: N_("This address does not take such a request."),
+    405: N_("This address does not support this method."),
     503: N_("The service cannot answer just now. Try again in a moment."),
 }
 # HTTP's own words stand as titles on error pages; those of the usual errors can be translated.
@@ -77,7 +77,7 @@ class BaseHandler(RequestHandler):
             self.set_header("Retry-After", str(RETRY_SECONDS))
         message = MESSAGES.get(status_code, f"{responses.get(status_code, 'Error')}.")
         if status_code >= 500:
-            message = MESSAGES.get(status_code, N_("Something went wrong here. It has been noted."))
+            message = MESSAGES.get(status_code, N_("Something went wrong. The error is logged."))
         shown = None
         if self.settings["serve_traceback"] and "exc_info" in kwargs:
             shown = "".join(traceback.format_exception(*kwargs["exc_info"]))
