@@ -184,7 +184,7 @@ def test_behind_a_pooler_that_hands_out_connections_for_transactions(
 
         with ThreadPoolExecutor(16) as pool:
             assert set(pool.map(ask, range(600))) == {200}
-        project.must(command, "backup", "copy", DATABASE_URL=direct)
+        project.must(command, "backup", "copy", DATABASE_URL=url, BACKUP_DATABASE_URL=direct)
         project.must(command, "restore", "copy", DATABASE_URL=url)
         with ThreadPoolExecutor(16) as pool:
             assert set(pool.map(ask, range(60))) == {200}

@@ -153,7 +153,12 @@ def run_migrate(options: argparse.Namespace) -> None:
 
 
 def run_backup(options: argparse.Namespace) -> None:
+<% if cookiecutter.database == "postgresql" %>
+    settings = load_settings()
+    backup(settings.backup_database_url or settings.database_url, options.file)
+<% else %>
     backup(load_settings().database_url, options.file)
+<% endif %>
     print(f"Copied the database into {options.file}.")
 
 

@@ -29,6 +29,12 @@ class Settings(ProcessSettings):
         pattern=r"^postgresql\+psycopg://",
         **HIDDEN,
     )
+    backup_database_url: Annotated[str, AfterValidator(readable_url)] | None = setting(
+        "Database",
+        "The server itself, for `backup`, where DATABASE_URL leads to a pooler in transaction mode.",
+        default=None,
+        **HIDDEN,
+    )
     database_connections: int = setting(
         "Database",
         "How many connections a process opens at most. All processes together must stay below"
