@@ -7,7 +7,7 @@ import pytest
 from tests.running.processes import Service
 from tests.running.projects import Project
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.rest]
 
 
 def test_a_project_without_what_is_for_speed_alone_is_as_good(
