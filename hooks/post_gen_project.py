@@ -68,9 +68,19 @@ To repeat without questions:
   {same_again()}"""
 
 
+def show(text):
+    """Print it if that is possible: cookiecutter deletes the project when this program fails."""
+    if sys.stdout is None:
+        return
+    sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        print(text, flush=True)
+    except OSError:
+        # Python writes what is left once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 remove_empty_folders()
 make_programs_runnable()
 secret = make_secret()
-# A terminal that cannot show a name must not undo the project: cookiecutter deletes it on an error.
-sys.stdout.reconfigure(errors="backslashreplace")
-print(summary(secret))
+show(summary(secret))

@@ -2,6 +2,8 @@
 
 import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,6 +108,21 @@ def test_a_poor_terminal_spoils_nothing(terminal: Callable[..., object], tmp_pat
     )
     assert made.returncode == 0, made.stderr
     assert (tmp_path / "out" / "servis" / ".env").exists()
+
+
+@pytest.mark.parametrize("output", ["| true", "> /dev/full", ">&-"])
+def test_output_that_cannot_be_written_spoils_nothing(output: str, tmp_path: Path) -> None:
+    """Where nobody reads the summary, or it has no room, the project is there all the same."""
+    command = [sys.executable, "-m", "cookiecutter", TEMPLATE, "--no-input", "-o", tmp_path]
+    made = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{shlex.join(map(str, command))} {output}"],
+        env=os.environ | {"HOME": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    assert (tmp_path / "my-service" / ".env").exists()
 
 
 def test_every_question_reads_as_a_sentence() -> None:
