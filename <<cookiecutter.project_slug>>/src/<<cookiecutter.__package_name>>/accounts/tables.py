@@ -14,7 +14,7 @@ NO_ID_TWICE = {"sqlite_autoincrement": True}
 <% endif %>
 
 class User(Base):
-    """Somebody who can sign in."""
+    """A user, who can sign in."""
 
     __tablename__ = "users"
 #% if cookiecutter.database == "sqlite"

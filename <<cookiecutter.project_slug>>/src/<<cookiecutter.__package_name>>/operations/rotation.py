@@ -63,7 +63,7 @@ def rotate(file: Path, today: date, *, drop_now: bool = False) -> str:
         wait = days_left(NOTES.findall(text.removeprefix("\ufeff")), today)
         if wait and not drop_now:
             raise SettingsError(
-                f"The old secret is still needed for up to {wait} days: whoever did not come by"
+                f"The old secret is still needed for up to {wait} days: users who did not come by"
                 " since step 2 would be signed out. To drop it all the same, add --drop-now."
             )
         keys = {newest: keys[newest]}
@@ -154,7 +154,7 @@ def replace(file: Path, text: str) -> None:
         new.replace(file)
     except OSError as error:
         raise SettingsError(
-            f"{file} cannot be replaced: {error.strerror}. It is as it was; mend that and try again."
+            f"{file} cannot be replaced: {error.strerror}. It is unchanged; fix that and try again."
         ) from None
     finally:
         if new:

@@ -41,7 +41,7 @@ HIDDEN = {"repr": False, "exclude": True}
 
 
 class SettingsError(Exception):
-    """The settings are wrong; the message names every problem and how to mend it."""
+    """The settings are wrong; the message names every problem and its remedy."""
 
 
 def parse_cookie_secret(text: str) -> dict[int, str]:

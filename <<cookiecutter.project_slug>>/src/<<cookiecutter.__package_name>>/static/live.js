@@ -63,7 +63,7 @@ function lose(socket, code) {
   timer = setTimeout(resume, seconds * 1000);
 }
 
-// A page that nobody sees waits until somebody looks at it again.
+// A hidden page waits until it is visible again.
 function resume() {
   if (panel.dataset.state !== "waiting" || document.hidden) return;
   clearTimeout(timer);

@@ -1,5 +1,5 @@
 # Part of the template: you need not edit this file.
-"""`check`: what is unsafe about this installation, or about a site, and how to mend it."""
+"""`check`: what is unsafe about this installation, or about a site, and the fix."""
 
 from .findings import Finding, Severity
 from .local import check_local

@@ -1,7 +1,7 @@
 # Part of the template: you need not edit this file.
 """The checks on files and folders: nobody else on this machine reads or changes what matters.
 
-What somebody else may do is judged by the mode and the members of the group, not by access lists.
+What other users may do is judged by the mode and the members of the group, not by access lists.
 """
 
 import functools
@@ -84,7 +84,7 @@ def tracked_files(settings: Settings) -> Iterator[Finding]:
         if fnmatch(last, "*.env") or (fnmatch(last, ".env.*") and last != ".env.example"):
             yield error(
                 "F003",
-                f"git tracks {name}, so whoever has the repository has its secrets.",
+                f"git tracks {name}, so everyone with the repository has its secrets.",
                 f"git rm --cached {shlex.quote(name)}, then replace what was in it: the cookie secret"
                 " with `secret rotate --drop-now`, passwords where they are set.",
             )
@@ -176,7 +176,7 @@ def exposure(file: Path) -> str:
 
 
 def others_may(file: Path, right: int, *, group: bool = True) -> bool:
-    """Tell whether somebody besides the owner, root and us has this right."""
+    """Tell whether others than the owner, root and this user have this right."""
     try:
         status = file.stat()
     except FileNotFoundError:

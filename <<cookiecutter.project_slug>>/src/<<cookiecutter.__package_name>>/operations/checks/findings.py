@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How bad it is: an error must not go online, a warning should be mended soon.
+    """How bad it is: an error must not go online, a warning should be fixed soon.
 
     What could not be looked at may be as bad as an error.
     """
@@ -18,7 +18,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong. The id stays the same for ever, so that it can be looked up."""
+    """One thing that is wrong. The id never changes, so that it can be looked up."""
 
     id: str
     severity: Severity

@@ -52,7 +52,7 @@ def check_local() -> list[Finding]:
     try:
         settings = load_settings()
     except SettingsError as problem:
-        return [error("S001", str(problem), "Mend .env or the environment; see .env.example.")]
+        return [error("S001", str(problem), "Correct .env or the environment; see .env.example.")]
     findings: list[Finding] = []
     for check in CHECKS:
         try:
@@ -182,7 +182,7 @@ def database_network(settings: Settings) -> Iterator[Finding]:
         yield error(
             "N002",
             f"The password and the data go to the database on {host} without TLS, or without it if"
-            " somebody on the way wants so.",
+            " an attacker on the way wants so.",
             "Add ?sslmode=require to DATABASE_URL; verify-full also asks who answers.",
         )
 
