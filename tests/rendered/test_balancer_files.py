@@ -214,7 +214,11 @@ def test_a_kernel_without_ipv6_gets_files_without_it(bake: Bake, balancer: str) 
     tasks = yaml.safe_load((project / "deploy/tasks/release.yml").read_text())
     (install,) = (task for task in tasks if "block" in task)
     (change,) = (task for task in install["block"] if "ipv6" in str(task.get("when")))
-    subprocess.run(["sh", "-c", change["ansible.builtin.command"]], cwd=project, check=True)
+    replace = change["ansible.builtin.replace"]
+    for item in change.get("loop", [""]):
+        path = replace["path"].replace("{{ folder }}", str(project)).replace("{{ item }}", item)
+        text = re.sub(replace["regexp"], "", Path(path).read_text(), flags=re.MULTILINE)
+        Path(path).write_text(text)
     assert any("::" in place for place in before)
     assert not any("::" in place for place in places())
     assert {80, 443} <= {int(port) for place in places() for port in re.findall(r"\b\d+", place)}

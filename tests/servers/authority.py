@@ -26,12 +26,14 @@ CONFIG = {
         "tlsPort": 443,
     }
 }
+# Unless told otherwise Pebble refuses one of twenty good nonces, and certbot asks only once more.
 INSTALL = f"""
     apt-get update --quiet && apt-get install --quiet --yes pebble openssl && mkdir /etc/pebble &&
     openssl req -x509 -newkey rsa:2048 -noenc -days 30 -subj /CN=authority \
         -keyout /etc/pebble/own.key -out /etc/pebble/own.pem &&
     printf %s {shlex.quote(json.dumps(CONFIG))} > /etc/pebble/config.json &&
-    systemd-run --unit pebble --setenv PEBBLE_VA_NOSLEEP=1 pebble -config /etc/pebble/config.json
+    systemd-run --unit pebble --setenv PEBBLE_VA_NOSLEEP=1 --setenv PEBBLE_WFE_NONCEREJECT=0 \
+        pebble -config /etc/pebble/config.json
 """
 
 
