@@ -6,6 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import yaml
+
 
 def on_this_machine(project: Path, path: str, folder: Path, *, port: int | None = None) -> Path:
     """Rewrite a server's file for this project, user and folder; return its path.
@@ -74,3 +76,14 @@ def make_certificate(folder: Path) -> None:
     )
     subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
     (folder / "fullchain.pem.key").symlink_to("privkey.pem")
+
+
+def without_ipv6(project: Path) -> tuple[list[str], re.Pattern[str]]:
+    """What a deploy takes out where the kernel has no IPv6: of which files in deploy/, and what."""
+    tasks = yaml.safe_load((project / "deploy/tasks/release.yml").read_text())
+    (install,) = (task for task in tasks if "block" in task)
+    (change,) = (task for task in install["block"] if "ipv6" in str(task.get("when")))
+    replace = change["ansible.builtin.replace"]
+    path = replace["path"].removeprefix("{{ folder }}/deploy/")
+    files = [path.replace("{{ item }}", item) for item in change.get("loop", [""])]
+    return files, re.compile(replace["regexp"], re.MULTILINE)

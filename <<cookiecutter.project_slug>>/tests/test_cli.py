@@ -170,7 +170,7 @@ def test_an_account_is_made_with_a_password_from_standard_input(
 def test_an_account_is_made_with_a_password_typed_twice(
     folder: Path, cheap: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever mistypes the password is told, and no account is made."""
+    """A mistyped password is refused, and no account is made."""
     typed = iter([PASSWORD, BETTER, PASSWORD, PASSWORD])
     monkeypatch.setattr("getpass.getpass", lambda _: next(typed))
     with pytest.raises(SystemExit, match="The two passwords differ"):
@@ -301,7 +301,7 @@ def test_a_database_without_tables_is_told_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
     type_in: Callable[[str | bytes], None],
 ) -> None:
-    """Whoever forgot to migrate is told to."""
+    """A command on a database without its schema says to migrate."""
     type_in(PASSWORD)
     make_database(new_url)
     monkeypatch.setenv("DATABASE_URL", new_url)

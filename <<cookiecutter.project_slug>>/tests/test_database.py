@@ -46,7 +46,7 @@ async def test_times_come_back_aware_and_the_same(database: Database) -> None:
 
 
 async def test_the_sessions_go_with_their_user(database: Database) -> None:
-    """Whoever deletes a user leaves no session behind."""
+    """Deleting a user leaves no session behind."""
     now = datetime.now(UTC)
     async with database.transaction() as transaction:
         gone = user("gone")

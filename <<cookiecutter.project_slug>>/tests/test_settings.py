@@ -57,7 +57,7 @@ def test_a_file_in_another_encoding_is_told_in_one_line(folder: Path, name: str)
 def test_a_file_that_must_not_be_read_is_told_in_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever runs a command as another user is told which file that user cannot read."""
+    """A command run as another user names the file that this user cannot read."""
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -88,7 +88,7 @@ def test_a_file_that_is_named_is_read_alone(folder: Path, monkeypatch: pytest.Mo
 
 
 def test_the_defaults_are_those_of_production(folder: Path) -> None:
-    """Whoever sets nothing but the secret runs safely: no debug mode, and on loopback only."""
+    """The secret alone gives a safe configuration: no debug mode, and on loopback only."""
     settings = load_settings()
     assert settings.host == "127.0.0.1"
     assert settings.debug is False
@@ -251,7 +251,7 @@ def test_the_example_lists_every_setting() -> None:
 
 
 def test_the_defaults_in_the_example_are_the_defaults(nowhere: Path) -> None:
-    """Whoever takes every line of the example as it stands changes nothing."""
+    """Every line of the example, taken as it stands, changes nothing."""
     (nowhere / ".env").write_text(f"COOKIE_SECRET={SECRET}")
     usual = load_settings()
     lines = (

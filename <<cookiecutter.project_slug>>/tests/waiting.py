@@ -5,7 +5,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable
 
-# Far longer than anything takes: whoever waits this long waits in vain.
+# Far longer than anything takes: a longer wait is in vain.
 DEADLINE_SECONDS = 20
 
 

@@ -152,7 +152,7 @@ def test_a_bad_answer_is_refused(
 
 
 def test_all_bad_answers_are_named_at_once(refusal: Callable[..., str]) -> None:
-    """Whoever answers several questions badly is told of all of them, in the order asked."""
+    """Several bad answers are reported together, in the order of the questions."""
     said = refusal(
         project_name="\t",
         project_slug="tornado",

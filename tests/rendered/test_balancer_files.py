@@ -11,12 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 from supervisor.options import ServerOptions
 from tornado.httpserver import _HTTPRequestContext
 
 from tests.bake import QUESTIONS, package_of
-from tests.deployed import make_certificate, nginx_on_this_machine, on_this_machine
+from tests.deployed import make_certificate, nginx_on_this_machine, on_this_machine, without_ipv6
 from tests.environment import tools
 
 # Servers are where on Debian only root looks.
@@ -130,7 +129,7 @@ def ports_of(answers: dict[str, str]) -> range:
 
 
 def told(project: Path, manager: str, what: str) -> float:
-    """What whoever keeps the processes running is told of this on a server."""
+    """What the process manager's files say of this on a server."""
     file, pattern = TOLD[manager][what]
     return number(project / "deploy" / file, pattern)
 
@@ -211,14 +210,10 @@ def test_a_kernel_without_ipv6_gets_files_without_it(bake: Bake, balancer: str) 
         return [place for file in files for place in listens.findall(file.read_text())]
 
     before = places()
-    tasks = yaml.safe_load((project / "deploy/tasks/release.yml").read_text())
-    (install,) = (task for task in tasks if "block" in task)
-    (change,) = (task for task in install["block"] if "ipv6" in str(task.get("when")))
-    replace = change["ansible.builtin.replace"]
-    for item in change.get("loop", [""]):
-        path = replace["path"].replace("{{ folder }}", str(project)).replace("{{ item }}", item)
-        text = re.sub(replace["regexp"], "", Path(path).read_text(), flags=re.MULTILINE)
-        Path(path).write_text(text)
+    files, taken_out = without_ipv6(project)
+    for name in files:
+        file = project / "deploy" / name
+        file.write_text(taken_out.sub("", file.read_text()))
     assert any("::" in place for place in before)
     assert not any("::" in place for place in places())
     assert {80, 443} <= {int(port) for place in places() for port in re.findall(r"\b\d+", place)}

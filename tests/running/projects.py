@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests.bake import bake, free_first_port
+from tests.bake import CONTEXT, bake, free_first_port
 from tests.parts import PATH
 
 # The answers that are worst for a running service, all at once.
@@ -69,6 +69,11 @@ class Project:
         made = bake(folder, first_port=first_port, **answers)
         balancer = answers.get("load_balancer", "nginx")
         return cls(made, balancer, first_port, int(answers.get("process_count", 4)))
+
+    @property
+    def most_in_flight(self) -> int:
+        """How many requests the balancer lets through at a time."""
+        return int(CONTEXT["__max_in_flight"]) * self.process_count
 
     @property
     def slug(self) -> str:

@@ -36,7 +36,7 @@ def clean_copy(workshop: Path, default_project: Project) -> Path:
 
 
 def test_the_demo_runs_and_ends(clean_copy: Path) -> None:
-    """Whoever runs it gets an account that works at the address told; Ctrl-C leaves nothing."""
+    """It makes an account that works at the printed address; Ctrl-C leaves nothing."""
     require("nginx")
     project = Project(clean_copy / "demo" / "my-service", "nginx", int(QUESTIONS["first_port"]))
     ports = [*project.worker_ports, project.balancer_port]

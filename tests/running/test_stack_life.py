@@ -227,7 +227,7 @@ WITHOUT_A_NAME = (
 
 
 def test_a_roll_on_odd_machines(default_project: Project) -> None:
-    """A user without a name can roll; a disk that takes nothing more is told in one line."""
+    """A user without a name can roll; one line reports a full disk."""
     python = default_project.program("python")
     with Stack(default_project) as stack:
         done = default_project.run(python, "-c", WITHOUT_A_NAME, "deploy/roll")

@@ -243,7 +243,7 @@ def test_releases_secrets_and_servers_change_unnoticed(fleet: Fleet) -> None:
             fleet.project.must(*rotate)
             fleet.must("deploy")
             assert fleet.states() == {"web-1": "UP"}
-        # Whoever comes by gets a cookie with the new signature; who does not is signed out now.
+        # Users who come by get a cookie with the new signature; the others are signed out now.
         assert stays_signed_in(client)
         with fleet.nothing_lost(reloaded=True):
             fleet.project.must(*rotate, "--drop-now")

@@ -42,7 +42,7 @@ async def test_a_session_knows_where_it_comes_from(accounts: Accounts) -> None:
 
 
 async def test_the_database_does_not_hold_the_token(accounts: Accounts, database: Database) -> None:
-    """Whoever reads the database cannot use the sessions in it: only digests are stored."""
+    """A copy of the database gives no session: only digests are stored."""
     token, _ = await signed_in(accounts)
     async with database.transaction() as transaction:
         rows = (await transaction.execute(text("SELECT * FROM sessions"))).all()
@@ -89,7 +89,7 @@ async def test_using_a_session_keeps_it(accounts: Accounts, database: Database) 
 
 
 async def test_ended_sessions_are_cleaned_up(accounts: Accounts, database: Database) -> None:
-    """A login sweeps away the sessions whose time is over, whoever's they are."""
+    """A login removes all users' expired sessions."""
     await signed_in(accounts, "ada")
     await set_times(database, seen_at=datetime.now(UTC) - SESSION_IDLE_TIMEOUT - SECOND)
     await signed_in(accounts, "bob")
@@ -119,7 +119,7 @@ async def test_sessions_are_listed_the_last_used_first(
 
 
 async def test_no_session_gets_the_id_of_one_that_has_ended(accounts: Accounts) -> None:
-    """Whoever ends a session in an old list of theirs never ends another one instead."""
+    """Ending a session from an outdated list never ends another one instead."""
     _, ended = await signed_in(accounts, "ada")
     await accounts.sign_out(ended, CLIENT)
     _, new = await signed_in(accounts, "bob")

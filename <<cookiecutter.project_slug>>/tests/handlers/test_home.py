@@ -9,14 +9,14 @@ HOSTILE = """</title><script>alert("1")</script>{{ 1 + 1 }} & '"""
 
 
 async def test_strangers_are_asked_to_sign_in(browser: Browser) -> None:
-    """Whoever is not signed in sees the way to sign in, and no panel."""
+    """Without a session the page shows the way to sign in, and no panel."""
     page = (await browser.get("/")).body.decode()
     assert 'href="/login"' in page
     assert "live-panel" not in page
 
 
 async def test_users_are_greeted(browser: Browser) -> None:
-    """Whoever is signed in is greeted by name and sees the panel, its script and the way out."""
+    """A signed-in user sees their name, the panel, its script and the way out."""
     await browser.sign_in()
     page = (await browser.get("/")).body.decode()
     assert "Hello, ada" in page

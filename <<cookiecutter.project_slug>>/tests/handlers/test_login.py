@@ -163,7 +163,7 @@ async def test_each_login_starts_a_new_session(browser: Browser) -> None:
 
 
 async def test_a_session_planted_before_the_login_is_worthless(site: Site) -> None:
-    """Whoever plants their own cookie in a browser does not become its user."""
+    """A cookie planted in a browser does not give access to its user."""
     eve, victim = site.browser(), site.browser()
     await eve.sign_in("bob")
     planted = eve.cookies[eve.session_cookie]
@@ -269,7 +269,7 @@ async def test_a_login_never_leads_off_the_site(
 
 
 async def test_a_page_for_users_comes_back_after_the_login(browser: Browser) -> None:
-    """Whoever asks for a page that needs a login is sent to sign in, and then to that page."""
+    """A page that needs a login leads to the login page, and from there back."""
     response = await browser.get("/account?from=mail")
     assert response.code == 302
     assert response.headers["Location"] == "/login?next=%2Faccount%3Ffrom%3Dmail"
@@ -301,7 +301,7 @@ async def test_a_secret_is_replaced_without_signing_anybody_out(
 async def test_a_cookie_is_signed_again_while_the_secret_is_replaced(
     open_site: Callable[..., Site],
 ) -> None:
-    """Whoever comes by while both secrets are accepted stays signed in when the old one is gone."""
+    """Users who come by while both secrets are accepted stay signed in without the old one."""
     before = open_site()
     browser = before.browser()
     await browser.sign_in()

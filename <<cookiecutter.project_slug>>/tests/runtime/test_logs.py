@@ -68,7 +68,7 @@ async def test_requests_of_one_moment_are_a_line_each(
 async def test_the_level_holds_for_requests_too(
     open_site: Callable[..., Site], logs: Callable[[], list[str]]
 ) -> None:
-    """Whoever wants warnings only is not told of requests that went well."""
+    """At the level of warnings, successful requests are not logged."""
     site = open_site(log_level="WARNING")
     browser = site.browser()
     await browser.get("/")

@@ -128,7 +128,7 @@ async def test_sigterm_finishes_what_was_begun(database: Database, start: Start)
 
 
 async def test_a_second_signal_ends_at_once(folder: Path, start: Start) -> None:
-    """Whoever does not want to wait for the drain sends the signal again."""
+    """The same signal again ends the process without waiting for the drain."""
     process = await start(UNREADY_SECONDS="600")
     await process.answers()
     process.send(signal.SIGTERM)

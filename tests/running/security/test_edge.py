@@ -119,7 +119,7 @@ def test_a_host_with_a_dot_at_its_end(stack: Stack, host: str) -> None:
 
 def test_what_the_processes_cannot_answer_in_time_is_refused(stack: Stack) -> None:
     """Above the sum of their MAX_IN_FLIGHT the balancer answers 503 itself; probes pass."""
-    port, limit = stack.project.balancer_port, 100 * stack.project.process_count
+    port, limit = stack.project.balancer_port, stack.project.most_in_flight
     pids = stack.worker_pids().values()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)

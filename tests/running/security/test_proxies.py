@@ -78,7 +78,7 @@ def test_what_is_no_address_is_not_believed(
 
 
 def test_from_elsewhere_nothing_is_believed(balancer_behind_proxy: Balancer, stack: Stack) -> None:
-    """Whoever gets past the proxy is who the connection says, on http."""
+    """A client that bypasses the proxy has the connection's address, on http."""
     url = f"http://{balancer_behind_proxy.domain}/login"
     answer = balancer_behind_proxy.get(url, source="127.0.0.3", headers=FORGERY)
     assert seen(answer, stack) == ("127.0.0.3", "http")

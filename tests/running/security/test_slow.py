@@ -11,8 +11,6 @@ from tests.running.wire import unharmed
 
 pytestmark = pytest.mark.full
 
-# More than the processes together may have in flight.
-CONNECTIONS = "500"
 # Longer than the balancer waits for a header or a piece of a body.
 SECONDS = "20"
 ATTACKS = {
@@ -24,7 +22,8 @@ ATTACKS = {
 
 def test_slow_clients_keep_nobody_waiting(stack: Stack) -> None:
     """All three at once, hundreds of each: everybody else is served as ever."""
-    command = [require("slowhttptest"), "-c", CONNECTIONS, "-r", "100", "-l", SECONDS]
+    connections = f"{stack.project.most_in_flight + 100}"
+    command = [require("slowhttptest"), "-c", connections, "-r", "100", "-l", SECONDS]
     requests = usual_requests(session_at(stack))
     with unharmed(stack), nothing_lost(stack.url, requests, rate=50):
         attacks = {

@@ -69,7 +69,7 @@ def test_wrong_settings_are_a_finding(nowhere: Path) -> None:
 
 
 def test_settings_that_cannot_be_read_are_a_finding(folder: Path) -> None:
-    """S001: a comment in another encoding is told in one line, as at the start of the service."""
+    """S001: one line reports a comment in another encoding, as at the start of the service."""
     with (folder / ".env").open("ab") as env:
         env.write("# für die Kollegen\n".encode("latin-1"))
     (finding,) = check_local()
@@ -128,7 +128,7 @@ def test_debug_mode_is_found(folder: Path, flags: dict[str, bool], named: str | 
 def test_a_forgeable_address_is_found(
     folder: Path, host: str, expected: list[str], *, behind_proxy: bool
 ) -> None:
-    """N001: whoever believes the balancer's headers must be reached through it only."""
+    """N001: a process that believes the balancer's headers must be reachable through it only."""
     assert ids(local.bind_address, host=host, behind_proxy=behind_proxy) == expected
 
 
@@ -205,7 +205,9 @@ def test_a_database_over_an_open_network_is_found(
     folder: Path, rest: str, expected: list[str]
 ) -> None:
     """N002: without TLS that is insisted on, the password can be had on the way."""
-    assert ids(local.database_network, database_url=f"postgresql+psycopg://{rest}") == expected
+    url = f"postgresql+psycopg://{rest}"
+    assert ids(local.database_network, database_url=url) == expected
+    assert ids(local.database_network, backup_database_url=url) == expected
 
 
 <% endif %>

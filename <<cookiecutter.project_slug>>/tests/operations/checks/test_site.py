@@ -217,7 +217,7 @@ async def test_a_weak_promise_of_https_is_found(policy: str) -> None:
     ids=["redirects", "elsewhere", "serves", "closed"],
 )
 async def test_http_beside_https_is_found(plain: Answer, expected: set[str]) -> None:
-    """T103: whoever comes over http is led to https, or finds nothing."""
+    """T103: http leads to https, or to nothing."""
     assert await found(site.transport, answers={"http://example.com/": plain}) == expected
 
 

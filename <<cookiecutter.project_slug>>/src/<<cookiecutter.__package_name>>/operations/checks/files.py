@@ -28,7 +28,8 @@ READ, WRITE, PASS = 4, 2, 1
 INVENTORY = Path("deploy/inventory")
 DATA = Path("var")
 PACKAGE = Path(__file__).resolve().parents[2]
-SECRETS = {"cookie_secret", "database_url"}
+# The rows that are hidden where settings are printed.
+SECRETS = {name for name, row in Settings.model_fields.items() if not row.repr}
 
 
 def settings_files(settings: Settings) -> Iterator[Finding]:

@@ -174,17 +174,20 @@ def connections(settings: Settings) -> Iterator[Finding]:
 
 def database_network(settings: Settings) -> Iterator[Finding]:
     """N002: what goes to the database over a network cannot be read on the way."""
-    url = make_url(settings.database_url)
-    options = {name: str(value) for name, value in url.query.items()}
-    host = options.get("host") or url.host or ""
-    here = not host or host.startswith(("/", "@")) or _is_here(host)
-    if not here and options.get("sslmode") not in TLS_MODES:
-        yield error(
-            "N002",
-            f"The password and the data go to the database on {host} without TLS, or without it if"
-            " an attacker on the way wants so.",
-            "Add ?sslmode=require to DATABASE_URL; verify-full also asks who answers.",
-        )
+    for name in ("database_url", "backup_database_url"):
+        if not (text := getattr(settings, name)):
+            continue
+        url = make_url(text)
+        options = {option: str(value) for option, value in url.query.items()}
+        host = options.get("host") or url.host or ""
+        here = not host or host.startswith(("/", "@")) or _is_here(host)
+        if not here and options.get("sslmode") not in TLS_MODES:
+            yield error(
+                "N002",
+                f"The password and the data go to the database on {host} without TLS, or without it"
+                " if an attacker on the way wants so.",
+                f"Add ?sslmode=require to {name.upper()}; verify-full also asks who answers.",
+            )
 
 
 <% endif %>
