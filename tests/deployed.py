@@ -18,6 +18,8 @@ def on_this_machine(project: Path, path: str, folder: Path, *, port: int | None 
     written = project / path
     text = written.read_text()
     user = pwd.getpwuid(os.getuid()).pw_name
+    # An ordinary user has nothing to give up, and may not.
+    give_up = "    user haproxy\n    group haproxy\n    chroot /var/lib/haproxy\n"
     temporary_folders = "http {\n" + "".join(
         f"    {what}_temp_path {folder}/{what};\n"
         for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -29,6 +31,7 @@ def on_this_machine(project: Path, path: str, folder: Path, *, port: int | None 
         ("/var/log/nginx", str(folder)),
         ("/run/", f"{folder}/"),
         ("user www-data;\n", "user root;\n" if user == "root" else ""),
+        (give_up, give_up if user == "root" else ""),
         (f"user={project.name}\n", f"user={user}\n"),
         (f"User={project.name}\n", f"User={user}\n"),
         # As an ordinary user nginx may not make its own.

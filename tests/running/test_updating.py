@@ -101,7 +101,7 @@ def template(workshop: Path) -> tuple[Path, str]:
     git(folder, "init", "--quiet", "--initial-branch=main")
     archive = folder.with_suffix(".tar")
     git(TEMPLATE, "archive", "--output", str(archive), earlier_commit())
-    shutil.unpack_archive(archive, folder, filter="tar")
+    subprocess.run(["tar", "-x", "-f", archive, "-C", folder], check=True)
     questions = (folder / "cookiecutter.json").read_text(encoding="utf-8")
     numbered = re.sub(r'("__template_version": )"[^"]+"', rf'\1"{EARLIER_VERSION}"', questions)
     (folder / "cookiecutter.json").write_text(numbered, encoding="utf-8")

@@ -24,9 +24,9 @@ from tests.servers.servers import image
 pytestmark = pytest.mark.servers
 
 README_NAMES = "python3 python3-venv make git"
-# What a developer's machine hides: nginx of an ordinary user, an unflushed line,
-# the library of the browser's driver.
-SELECTION = "nginx_accepts or test_demo or test_a_visit"
+# What a developer's machine hides: nginx and HAProxy of an ordinary user, an unflushed line, the
+# library of the browser's driver, a Python of an early patch level.
+SELECTION = "nginx_accepts or test_demo or test_a_visit or from_elsewhere or linked_later"
 NOTHING = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 # All that runs there ends with the first process. That one stays root: a process that becomes
 # another user outlives its parent.
