@@ -90,7 +90,10 @@ def machine() -> Iterator[Machine]:
         )
         copy_repository(root / "home/newcomer/tornado-deploy")
         machine.must("root", "chown", "-R", "newcomer:", "/home/newcomer")
+        git = ("git", "-C", "tornado-deploy", "-c", "user.name=n", "-c", "user.email=n@example.com")
         machine.must("newcomer", "git", "init", "-q", "tornado-deploy")
+        machine.must("newcomer", *git, "add", "--all")
+        machine.must("newcomer", *git, "commit", "-q", "--message", "A clone without history")
         yield machine
 
 
