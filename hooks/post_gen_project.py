@@ -1,17 +1,61 @@
-"""Give the new project its secret, and say what was made and what comes next."""
+"""Link the new project to its template, give it its secret, and say what comes next."""
 
 import contextlib
 import json
 import os
+import re
 import secrets
 import shlex
 import stat
+import subprocess
 import sys
 from datetime import date
 from pathlib import Path
 
 # tojson writes plain ASCII without quotes of its own, so an answer stays data whatever it holds.
 ANSWERS = json.loads(r'''<< cookiecutter | tojson >>''')  # fmt: skip
+
+
+def git(folder, *arguments):
+    """What git says about the repository in a folder; nothing where there is none, or no git."""
+    # Named outright: the folder of a zip file may lie in a repository of somebody's own.
+    command = ["git", f"--git-dir={folder}/.git", *arguments]
+    with contextlib.suppress(OSError):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+    return ""
+
+
+def link_to_template():
+    """Write what `make update` and cruft read: the template, its commit, and the answers.
+
+    Return a line that says so, or what is to be done where the template has no history.
+    """
+    # cruft writes it itself, and gives a commit among the answers.
+    if "_commit" in ANSWERS:
+        return "linked by cruft"
+    # Cookiecutter runs this from the template's folder, which it may know by a relative path only.
+    folders = [f"/proc/{os.getppid()}/cwd", ANSWERS["_repo_dir"]]
+    for folder in filter(os.path.isabs, folders):
+        if commit := git(folder, "rev-parse", "HEAD"):
+            break
+    else:
+        return "none, as it came without its git repository; README.md says how to link to it"
+    # The address is for all who work on the project: no abbreviation, and no password.
+    origin = re.sub(r"^(https?://)[^/@]*@", r"\1", git(folder, "remote", "get-url", "origin"))
+    template = origin or os.path.realpath(folder)
+    answers = {name: answer for name, answer in ANSWERS.items() if not name.startswith("_")}
+    answers |= {"_template": template, "_commit": commit}
+    link = {
+        "template": template,
+        "commit": commit,
+        "checkout": ANSWERS["_checkout"],
+        "context": {"cookiecutter": answers},
+        "directory": None,
+    }
+    with open(".cruft.json", "w", encoding="utf-8") as file:
+        file.write(json.dumps(link, ensure_ascii=False, indent=2) + "\n")
+    return f"{template} at {commit[:12]}"
 
 
 def make_secret():
@@ -51,7 +95,7 @@ def same_again():
     return shlex.join(call)
 
 
-def summary(secret):
+def summary(link, secret):
     answers = ANSWERS
     slug = answers["project_slug"]
     return f"""\
@@ -60,6 +104,7 @@ Processes: {answers["process_count"]}, on ports {answers["first_port"]} to \
 {answers["__last_port"]}; load balancer: {answers["load_balancer"]}, \
 on port {answers["__balancer_port"]}.
 Database: {answers["database"]}. CI: {answers["ci"]}.
+Link for `make update`: {link}.
 Next:
   cd {slug} && make setup
   .venv/bin/{slug} user add demo
@@ -82,5 +127,6 @@ def show(text):
 
 remove_empty_folders()
 make_programs_runnable()
+link = link_to_template()
 secret = make_secret()
-show(summary(secret))
+show(summary(link, secret))

@@ -19,8 +19,9 @@ from supervisor.options import ServerOptions
 
 from tests.bake import CHOICES, CONTEXT, QUESTIONS, TEMPLATE, bake, files_of, package_of
 
-# `check --url` knows the marks of any server, whatever this project runs.
-LOOKS_AT_ANY_SITE = ("checks/site.py", "checks/test_site.py")
+# `check --url` knows the marks of any server, whatever this project runs; and the template may
+# lie in a folder, or on a host, of any name.
+NAMES_ANYTHING = ("checks/site.py", "checks/test_site.py", ".cruft.json")
 # The words by which a choice is known; a short one would be found in any text.
 TRACES: dict[str, dict[str, set[str]]] = {
     "load_balancer": {"nginx": {"nginx"}, "haproxy": {"haproxy"}},
@@ -247,7 +248,7 @@ def test_choices_that_were_not_made_leave_no_trace(
     texts = {
         name: name.lower() + ADDRESS.sub("", content.decode(errors="replace")).lower()
         for name, content in files_of(combination).items()
-        if not name.endswith(LOOKS_AT_ANY_SITE)
+        if not name.endswith(NAMES_ANYTHING)
     }
     for question, options in TRACES.items():
         fleet = {"haproxy"} if answers["database"] == "postgresql" else set()

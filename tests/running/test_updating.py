@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 
 from tests.bake import TEMPLATE
 from tests.environment import environment
+from tests.history import commit, copy_working_tree, git
 from tests.running.projects import Project
 
 pytestmark = pytest.mark.full
@@ -44,31 +44,6 @@ async def test_it_greets(browser: Browser) -> None:
     assert b"world" in (await browser.get("/api/hello")).body
 '''
 OUR_WORDS = "<p>Looked after by the team on the third floor.</p>"
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """What git says, without anybody's own settings."""
-    environment = os.environ | {
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_NOSYSTEM": "1",
-        **{
-            f"GIT_{who}_{what}": "team@example.com"
-            for who in ("AUTHOR", "COMMITTER")
-            for what in ("NAME", "EMAIL")
-        },
-    }
-    command = ["git", *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{command}: {done.stderr}"
-    return done.stdout
-
-
-def commit(folder: Path, message: str) -> str:
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--allow-empty", "--message", message)
-    return git(folder, "rev-parse", "HEAD").strip()
 
 
 def edit(file: Path, old: str, new: str) -> None:
@@ -110,12 +85,7 @@ def template(workshop: Path) -> tuple[Path, str]:
     earlier = commit(folder, "The earlier version")
 
     git(folder, "rm", "--quiet", "-r", ".")
-    listed = git(TEMPLATE, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    for name in filter(None, listed.split("\0")):
-        # What is deleted and not committed yet is listed too.
-        if (TEMPLATE / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(TEMPLATE / name, folder / name, follow_symlinks=False)
+    copy_working_tree(folder)
     commit(folder, "The later version")
     return folder, earlier
 
@@ -224,7 +194,7 @@ def test_a_project_of_cookiecutters_can_be_linked_later(
     workshop: Path,
     cruft: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    """A project made without cruft is linked to its version, then updates as others do."""
+    """A project without a link is linked to its version, then updates as others do."""
     repository, earlier = template
     folder = workshop / "linked"
     # Cookiecutter takes a folder as it is; only of an address does it check a version out.
@@ -237,6 +207,7 @@ def test_a_project_of_cookiecutters_can_be_linked_later(
     assert made.returncode == 0, made.stderr
     project = folder / "my-service"
     secret = (project / ".env").read_bytes()
+    (project / ".cruft.json").unlink(missing_ok=True)
     git(project, "init", "--quiet", "--initial-branch=main")
     done = cruft(project, "link", repository, "--checkout", earlier, "--no-input")
     assert done.returncode == 0, done.stdout
