@@ -5,12 +5,15 @@ import contextlib
 import json
 import re
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from tornado.httputil import HTTPHeaders, HTTPInputError
+from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, RequestStartLine
+from tornado.web import Application, create_signed_value
 
 import << cookiecutter.__package_name >> as service
 
@@ -170,3 +173,44 @@ def test_headers_are_parsed_as_by_tornado(text: str, chars_are_bytes: bool) -> N
             return str(error)
 
     assert outcome(fast.parse_headers) == outcome(fast.plain_parse)
+
+
+SECRETS = {2: "b" * 32, 1: "a" * 32}
+
+
+def signed(value: str = "token", name: str = "session", key: int = 2, age_days: float = 0) -> str:
+    """Return a signed cookie's value as Tornado makes it."""
+    made = create_signed_value(
+        SECRETS, name, value, key_version=key, clock=lambda: time.time() - age_days * 86400
+    )
+    return made.decode()
+
+
+@pytest.mark.parametrize(
+    ("cookies", "expected"),
+    [
+        (f"session={signed()}", "token"),
+        (f'a=b; session="{signed()}"; c', "token"),
+        (f"session={signed(key=1)}", "token"),
+        (f"session=x; session={signed()}", "token"),
+        (f"session={signed()}; session=x", None),
+        (f"session={signed()[:-1]}x", None),
+        (f"session={signed(name='other')}", None),
+        (f"session={signed(age_days=32)}", None),
+        (f"session={signed('')}", None),
+        ("session=", None),
+        ("session=1|2|3", None),
+        ("other=1; \xff", None),
+        ("", None),
+    ],
+)
+def test_the_session_cookie_is_read_as_by_tornado(cookies: str, expected: str | None) -> None:
+    """The same token, or none: also at the second look, when the signature is known."""
+    app = Application(cookie_secret=SECRETS, session_cookie_name="session", https_settings={})
+    request = HTTPServerRequest(
+        start_line=RequestStartLine("GET", "/", "HTTP/1.1"),
+        headers=HTTPHeaders({"Host": "x", "Cookie": cookies}),
+        connection=Mock(),
+    )
+    for read in (fast.session_token, fast.session_token, fast.plain_session_token):
+        assert read(fast.SessionHandler(app, request)) == expected

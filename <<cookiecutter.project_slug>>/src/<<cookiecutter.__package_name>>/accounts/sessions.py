@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 from sqlalchemy import ColumnElement, and_, delete, not_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -37,7 +38,7 @@ class Sessions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: dict[bytes, asyncio.Future[CurrentUser | None]] = {}
+        self._waiting: dict[bytes, list[asyncio.Future[CurrentUser | None]]] = {}
         self._looking: asyncio.Task[None] | None = None
 
     async def current_user(self, token: str) -> CurrentUser | None:
@@ -46,13 +47,12 @@ class Sessions:
         Requests that arrive while the database is asked are answered together by the next
         question, so that many at a time cost little more than one.
         """
-        digest = _digest(token)
-        if digest not in self._waiting:
-            self._waiting[digest] = asyncio.get_running_loop().create_future()
+        # One for each request: one that gives up does not take the answer from the others.
+        answer: asyncio.Future[CurrentUser | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(_digest(token), []).append(answer)
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look_up())
-        # One who gives up must not take the answer from the others.
-        return await asyncio.shield(self._waiting[digest])
+        return await answer
 
     async def living(self, session_ids: Collection[int]) -> set[int]:
         """Return which of these sessions have not ended."""
@@ -130,12 +130,15 @@ class Sessions:
             waiting, self._waiting = self._waiting, {}
             try:
                 found = await self._find(waiting)
-            except Exception as error:  # all who wait get it
-                for future in waiting.values():
-                    future.set_exception(error)
+            except Exception as error:  # each request that waits gets it
+                for answer in chain.from_iterable(waiting.values()):
+                    if not answer.cancelled():
+                        answer.set_exception(error)
             else:
-                for digest, future in waiting.items():
-                    future.set_result(found.get(digest))
+                for digest, answers in waiting.items():
+                    for answer in answers:
+                        if not answer.cancelled():
+                            answer.set_result(found.get(digest))
 
     async def _find(self, digests: Collection[bytes]) -> dict[bytes, CurrentUser]:
         query = (

@@ -155,17 +155,23 @@ class SessionHandler(BaseHandler):
         if self._session_loaded or not self.loads_session or "Cookie" not in self.request.headers:
             return None
         self._session_loaded = True
+        token = self.session_token()
+        return self.identify(token) if token else None
+
+    def session_token(self) -> str | None:
+        """Return the token in the session cookie, if this service has signed it."""
         # Anything else Tornado would take for version 1, which fails with versioned secrets.
         token = self.get_signed_cookie(self.session_cookie, min_version=2)
-        return self.identify(token.decode()) if token else None
+        return token.decode() if token else None
 
     async def identify(self, token: str) -> None:
         """Set `current_user` to the user of this session."""
         self.current_user = await self.settings["sessions"].current_user(token)
-        signed_with = self.get_signed_cookie_key_version(self.session_cookie)
-        if self.current_user and signed_with != self.settings["key_version"]:
+        if self.current_user and len(self.settings["cookie_secret"]) > 1:
             # The secret is being replaced: the cookie must outlive the old one.
-            self.start_session(token)
+            signed_with = self.get_signed_cookie_key_version(self.session_cookie)
+            if signed_with != self.settings["key_version"]:
+                self.start_session(token)
 
     def get_current_user(self) -> None:
         """Return nobody: `load_session` sets `current_user`."""
