@@ -5,7 +5,7 @@ BIN = .venv/bin
 # What starts no service stands in these folders, and pytest need not read the others.
 FAST = $(BIN)/pytest -n auto -m "not full" tests/answers tests/rendered
 
-.PHONY: help demo test test-fast test-rest test-servers test-all test-mutations soak bench bench-overload lint fix lock clean
+.PHONY: help demo test test-fast test-rest test-servers test-all test-mutations soak bench bench-overload lint fix lock release clean
 .DELETE_ON_ERROR:
 
 help: ## List these targets
@@ -76,6 +76,9 @@ lock: .venv/ready ## Update all locked requirements, the project's too
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header \
 		--python-version 3.11 --group dev --output-file requirements.txt
 	$(BIN)/python -m tests.relock
+
+release: .venv/ready ## Prepare the release of the version in cookiecutter.json
+	@$(BIN)/python -m tests.release
 
 clean: ## Remove what these targets made
 	rm -rf .venv .cache demo

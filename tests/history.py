@@ -33,6 +33,13 @@ def commit(folder: Path, message: str) -> str:
     return git(folder, "rev-parse", "HEAD").strip()
 
 
+def edit(file: Path, old: str, new: str) -> None:
+    """Replace what must stand in a file exactly once."""
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {file}"
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
 def copy_working_tree(folder: Path) -> None:
     """Copy the template as it is here, uncommitted changes included, without what git ignores."""
     listed = git(TEMPLATE, "ls-files", "-z", "--cached", "--others", "--exclude-standard")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.bake import TEMPLATE
 from tests.environment import environment
-from tests.history import commit, copy_working_tree, git
+from tests.history import commit, copy_working_tree, edit, git
 from tests.running.projects import Project
 
 pytestmark = pytest.mark.full
@@ -44,13 +44,6 @@ async def test_it_greets(browser: Browser) -> None:
     assert b"world" in (await browser.get("/api/hello")).body
 '''
 OUR_WORDS = "<p>Looked after by the team on the third floor.</p>"
-
-
-def edit(file: Path, old: str, new: str) -> None:
-    """Replace what must stand in a file exactly once."""
-    text = file.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {file}"
-    file.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def earlier_commit() -> str:
