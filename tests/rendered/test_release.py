@@ -70,7 +70,9 @@ def test_a_release_is_made(tmp_path: Path) -> None:
     done = run(tmp_path, "-m", "tests.release")
     assert done.returncode == 0, done.stderr
     changelog = (tmp_path / "CHANGELOG.md").read_text(encoding="utf-8")
-    heading = rf"## \[Unreleased\]\n\n## \[{re.escape(VERSION)}\] - \d{{4}}-\d\d-\d\d\n\n- A change\."
+    heading = (
+        rf"## \[Unreleased\]\n\n## \[{re.escape(VERSION)}\] - \d{{4}}-\d\d-\d\d\n\n- A change\."
+    )
     assert re.search(heading, changelog)
     assert json.loads((tmp_path / "releases.json").read_text()).keys() == {VERSION}
     *commands, push = re.findall("^  git (.*)", done.stdout, re.MULTILINE)
