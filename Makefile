@@ -54,7 +54,7 @@ bench-overload: packages-overload .venv/ready ## Offer more requests than can be
 	@PYTHONPATH=. $(BIN)/python benchmarks/overload.py
 
 # They come before all else: sudo may ask for a password, and nothing long has begun by then.
-servers = dockerd debootstrap ssh
+servers = dockerd debootstrap ssh ip
 packages-demo: needed = nginx
 packages-test: needed = nginx haproxy chromium libatomic.so.1 slowhttptest initdb pgbouncer systemd-analyze
 packages-servers: needed = $(servers)

@@ -39,14 +39,59 @@ AS_A_SERVER = """
 """.split()
 
 
-class Site:
+class Daemon:
+    """A Docker daemon whose socket and log are in this folder."""
+
+    # A socket's path may have 107 characters only.
+    folder: Path
+
+    def docker(self, *arguments: str | Path, typed: str = "") -> str:
+        """Have the daemon do this; return what it says."""
+        done = self.try_docker(*arguments, typed=typed)
+        assert done.returncode == 0, f"docker {arguments} failed:\n{done.stdout}{self.evidence()}"
+        return done.stdout.strip()
+
+    def try_docker(
+        self, *arguments: str | Path, typed: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Have the daemon do this, which may fail."""
+        return subprocess.run(
+            ["docker", "--host", self.socket, *arguments],
+            input=typed,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    @property
+    def socket(self) -> str:
+        """Where the daemon listens, as DOCKER_HOST takes it."""
+        return f"unix://{self.folder}/docker.sock"
+
+    def evidence(self) -> str:
+        """The last lines of the daemon's log."""
+        return "\n".join((self.folder / "log").read_text(errors="replace").splitlines()[-10:])
+
+    def wait_until_it_answers(self, daemon: subprocess.Popen[Any]) -> None:
+        """Return when this process of the daemon does what it is asked for."""
+        wait_until(
+            lambda: daemon.poll() is not None or self.try_docker("info").returncode == 0,
+            "the Docker daemon answers",
+            seconds=60,
+            evidence=self.evidence,
+        )
+        assert daemon.poll() is None, f"the Docker daemon has ended:\n{self.evidence()}"
+
+
+class Site(Daemon):
     """A network for servers, and the key that opens them."""
 
     def __enter__(self) -> Self:
         if reason := no_servers():
             missing(f"deploys to servers need {reason}")
         with contextlib.ExitStack() as stack:
-            # A socket's path may have 107 characters only; images take a disk's file system.
+            # Images take a disk's file system.
             self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="site-")))
             disk = CACHE / "servers"
             disk.mkdir(parents=True, exist_ok=True)
@@ -65,25 +110,6 @@ class Site:
         """A bare server of this host name, which is there within a `with`."""
         return Server(self, name)
 
-    def docker(self, *arguments: str | Path) -> str:
-        """Tell the site's daemon to do this; return what it says."""
-        done = self.try_docker(*arguments)
-        assert done.returncode == 0, f"docker {arguments} failed:\n{done.stdout}{self.evidence()}"
-        return done.stdout.strip()
-
-    def try_docker(
-        self, *arguments: str | Path, typed: str = ""
-    ) -> subprocess.CompletedProcess[str]:
-        """Tell the site's daemon to do this, which may fail."""
-        return subprocess.run(
-            ["docker", "--host", f"unix://{self.folder}/docker.sock", *arguments],
-            input=typed,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-
     @property
     def ssh_config(self) -> Path:
         """The file with which `ssh -F` reaches every server of the site by its address."""
@@ -93,10 +119,6 @@ class Site:
     def public_key(self) -> str:
         """What a server must know to let the site's admin in."""
         return (self.folder / "key.pub").read_text()
-
-    def evidence(self) -> str:
-        """The last lines of the daemon's log."""
-        return "\n".join((self.folder / "log").read_text(errors="replace").splitlines()[-10:])
 
     def _daemon(self, stack: contextlib.ExitStack, disk: Path, data: str) -> None:
         command = [
@@ -110,13 +132,7 @@ class Site:
             daemon = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
             stack.callback(daemon.wait)
             stack.callback(daemon.terminate)
-            wait_until(
-                lambda: daemon.poll() is not None or self.try_docker("info").returncode == 0,
-                "the Docker daemon answers",
-                seconds=60,
-                evidence=self.evidence,
-            )
-        assert daemon.poll() is None, f"the Docker daemon has ended:\n{self.evidence()}"
+            self.wait_until_it_answers(daemon)
 
     def _network(self, stack: contextlib.ExitStack) -> None:
         # The range for tests of networks. Addresses are given out here: a server keeps its own
@@ -242,14 +258,23 @@ def turn(lock: Path) -> Iterator[None]:
 
 def image(folder: Path) -> Path:
     """The disk of a bare server, made if it is not in this folder."""
-    recipe = hashlib.sha256(BUILD_IMAGE.read_bytes() + Path("/etc/os-release").read_bytes())
-    made = folder / f"{recipe.hexdigest()[:16]}.tar"
-    # Who comes meanwhile waits for the one who makes it.
-    with turn(made.with_suffix(".lock")):
-        if not made.exists():
+    return made(folder, BUILD_IMAGE)
+
+
+def made(folder: Path, recipe: Path, *inputs: Path) -> Path:
+    """The disk that this recipe makes of these, made if it is not in this folder.
+
+    Files that are made so have the hashes of their recipes as names.
+    """
+    names = "".join(path.name for path in inputs).encode()
+    system = Path("/etc/os-release").read_bytes()
+    disk = folder / f"{hashlib.sha256(recipe.read_bytes() + system + names).hexdigest()[:16]}.tar"
+    # Tests that come meanwhile wait for the one that makes it.
+    with turn(disk.with_suffix(".lock")):
+        if not disk.exists():
             require("debootstrap")
             done = subprocess.run(
-                ["bash", BUILD_IMAGE, made],
+                ["bash", recipe, *inputs, disk],
                 env=os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -257,5 +282,5 @@ def image(folder: Path) -> Path:
                 check=False,
             )
             tail = "\n".join(done.stdout.splitlines()[-20:])
-            assert done.returncode == 0, f"{BUILD_IMAGE} failed:\n{tail}"
-    return made
+            assert done.returncode == 0, f"{recipe} failed:\n{tail}"
+    return disk
