@@ -186,7 +186,7 @@ def test_an_account_is_made_with_a_password_typed_twice(
         ("Eve!", PASSWORD, "A name has 1 to 64 characters"),
         ("eve", "short", "A password has 12 to 128 characters"),
         ("eve", "passwordpassword", "Take several words"),
-        ("ada", PASSWORD, "There is an account named ada already"),
+        ("ada", PASSWORD, "An account named ada already exists"),
     ],
 )
 def test_an_account_against_the_rules_is_refused(

@@ -1,4 +1,4 @@
-"""What the application is made of. Importing this does nothing; `open_app` puts it together."""
+"""The parts of the application. Importing this has no effect; `open_app` assembles them."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,33 +14,33 @@ from .runtime.application import Service
 from .runtime.translations import load_translations
 from .settings import Settings
 
-# Resolved once: where `current` is switched to a new release while this process still runs, the
-# old process must go on serving its own files.
+# Resolved once: after a deploy points `current` to a new release, the old process still has to
+# serve its own files.
 FOLDER = Path(__file__).resolve().parent
 
-# What `deploy/publish` has made of the static files of this and other releases.
+# The store in which `deploy/publish` keeps the static files of this and other releases.
 PUBLISHED = Path("published")
 
-# A browser sends the cookies of a host to each of its ports: the names tell two services apart.
+# A browser sends a host's cookies to all of its ports: the names keep two services apart.
 COOKIES: dict[str, Any] = {
     "session_cookie_name": f"{COMMAND}-session",
     "xsrf_cookie_name": f"{COMMAND}-xsrf",
 }
-# Complete, because Tornado adds an expiry of its own to what is not.
+# Complete: Tornado adds its own expiry if one is missing.
 XSRF_COOKIE = {
     "samesite": "Lax",
     "path": "/",
     "httponly": True,
     "expires_days": SESSION_MAX_AGE.days,
 }
-# Over https the browser binds them to this host, and never sends them in the clear.
+# Over https the prefix binds them to this host, and the browser never sends them over http.
 HTTPS_COOKIES = {setting: f"__Host-{name}" for setting, name in COOKIES.items()}
 
 
 def make_app(settings: Settings, database: Database) -> Service:
-    """Put the application together for one process.
+    """Assemble the application of one process.
 
-    It starts nothing, except that Tornado's autoreload, in debug mode, needs a running event loop.
+    This starts nothing. In debug mode Tornado's autoreload needs a running event loop.
     """
     load_translations(FOLDER / "locale", language="en")
     keys = settings.cookie_secret
@@ -61,7 +61,7 @@ def make_app(settings: Settings, database: Database) -> Service:
         websocket_ping_interval=<< cookiecutter.__ping_seconds >>,
         websocket_ping_timeout=<< cookiecutter.__ping_seconds >>,
         websocket_max_message_size=64 * 1024,
-        # What the handlers of the runtime use, and yours by `self.settings[...]`.
+        # For the handlers of the runtime, and for yours as `self.settings[...]`.
         sessions=accounts,
         session_days=SESSION_MAX_AGE.days,
         ping=database.ping,
@@ -85,7 +85,7 @@ def make_app(settings: Settings, database: Database) -> Service:
 
 @asynccontextmanager
 async def open_app(settings: Settings) -> AsyncIterator[Service]:
-    """Open what the application needs, hand it out, and close everything at the end."""
+    """Open what the application needs, yield the application, and close everything at the end."""
     async with AsyncExitStack() as undo:
         database = Database(settings.database_url<< ', settings.database_connections' if cookiecutter.database == 'postgresql' >>)
         undo.push_async_callback(database.close)

@@ -26,20 +26,20 @@ from .runtime.settings import SettingsError, env_example, in_ci, new_secret
 from .settings import Settings, load_settings
 
 <% if cookiecutter.database == "sqlite" %>
-REMEDY = f"Check DATABASE_URL; if there are no tables yet, make them: {COMMAND} migrate"
+REMEDY = f"Check DATABASE_URL. If the tables are missing, create them: {COMMAND} migrate"
 <% else %>
 REMEDY = (
-    f"Check DATABASE_URL; if there are no tables yet, make them: {COMMAND} migrate\n"
+    f"Check DATABASE_URL. If the tables are missing, create them: {COMMAND} migrate\n"
     "No server yet? sudo apt-get install postgresql && sudo -u postgres createuser --createdb $USER"
 )
 <% endif %>
 
-# How `check` ends in a pipeline that could not look at everything, and found no error.
+# Exit status of `check` in a pipeline: no errors, but not everything could be checked.
 UNCHECKED = 3
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """Run one command, `serve` if none is named. Exits with 1 and a reason if it cannot be done."""
+    """Run one command, `serve` by default. Exits with 1 and a reason if the command fails."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help")):
         given.insert(0, "serve")
@@ -145,7 +145,7 @@ def run_serve(options: argparse.Namespace) -> None:
 
 
 def run_migrate(options: argparse.Namespace) -> None:
-    # A process that serves starts sooner without Alembic; so it does without the checks, below.
+    # Imported here, as the checks are below: without Alembic `serve` starts sooner.
     from .migrations import migrate, write_migration
 
     url = load_settings().database_url
@@ -181,7 +181,7 @@ def run_check(options: argparse.Namespace) -> None:
     severities = {finding.severity for finding in findings}
     if Severity.ERROR in severities:
         sys.exit(1)
-    # Nobody reads what a pipeline that passes has to say.
+    # The output of a passing pipeline goes unread.
     if Severity.UNCHECKED in severities and in_ci():
         sys.exit(UNCHECKED)
 
@@ -246,12 +246,12 @@ def run_attempts_clear(options: argparse.Namespace) -> None:
 
 
 def operator() -> Client:
-    """Return the user of this machine, for the security log, in place of a browser."""
+    """Return the operating system's user as the client, for the security log."""
     return Client(address=f"{getpass.getuser()} on {socket.gethostname()}")
 
 
 def new_password(options: argparse.Namespace) -> str:
-    """Ask for a password. Raises AccountError for what no form could send."""
+    """Read a new password. Raises AccountError if it is mistyped or not UTF-8."""
     if not options.password_stdin:
         password = getpass.getpass("Password (12 characters or more): ")
         if getpass.getpass("The same again: ") != password:
@@ -265,9 +265,9 @@ def new_password(options: argparse.Namespace) -> str:
 
 
 def with_accounts(work: Callable[[Accounts], Awaitable[None]]) -> None:
-    """Open the accounts in the database of the settings for this work."""
+    """Run this work with the accounts of the configured database."""
     url = load_settings().database_url
-    # The answer goes to standard output, the security log to standard error.
+    # The result goes to standard output, the security log to standard error.
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
 

@@ -1,4 +1,4 @@
-"""The database: its base class for tables, its transactions, and whether it can be reached."""
+"""The database: the base class of tables, transactions, locks, and the ping."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -12,12 +12,12 @@ from sqlalchemy.orm import DeclarativeBase
 
 from .engine import MOMENT, check_options, make_engine, take_lock
 
-# What a database that is away, full or locked raises, as opposed to a fault in the code.
+# Raised when the database is unavailable, full or locked, as opposed to a fault in the code.
 DATABASE_ERRORS = (InterfaceError, OperationalError, PoolTimeoutError)
 
 
 def readable_url(url: str) -> str:
-    """Return the URL of a database. Raises ValueError if it cannot be one, without showing it."""
+    """Return a database URL if it is valid. Raises ValueError, which does not show the URL."""
     try:
         make_url(url)
     except (ArgumentError, ValueError):
@@ -28,12 +28,12 @@ def readable_url(url: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Say in one line what is the matter, without the statement that found it out."""
+    """Return the cause of an error in one line, without the SQL statement."""
     return " ".join(str(getattr(error, "orig", None) or error).split())
 
 
 class Base(DeclarativeBase):
-    """What every table inherits; named constraints, so that migrations can find them again."""
+    """The base class of all tables, with named constraints that migrations can refer to."""
 
     metadata = MetaData(
         naming_convention={
@@ -49,7 +49,7 @@ class Base(DeclarativeBase):
 class Database:
     """The connections of one process to the database at an SQLAlchemy URL.
 
-    Making one connects to nothing: a process starts, unready, while its database is away.
+    Creating one opens no connection: a process starts, unready, while its database is down.
     """
 
 #% if cookiecutter.database == "sqlite"
@@ -57,7 +57,7 @@ class Database:
         self.engine = self._ping_engine = make_engine(url)
 #% else
     def __init__(self, url: str, connections: int | None = None) -> None:
-        # One is kept for the ping: requests that queue for connections do not make it wait.
+        # One is reserved for the ping, which then never waits behind requests.
         kept = 1 if connections and connections > 1 else 0
         self.engine = make_engine(url, connections and connections - kept)
         self._ping_engine = make_engine(url, kept) if kept else self.engine
@@ -73,9 +73,9 @@ class Database:
 
     @asynccontextmanager
     async def lock(self, name: str) -> AsyncIterator[AsyncSession]:
-        """Begin a transaction that holds the lock of this name; one at a time, in any process.
+        """Begin a transaction that holds the lock of this name, across all processes.
 
-        For what is read first and written then, which two must not do at the same time.
+        Use it to read first and write then, where two at the same time would be wrong.
         """
         async with self.transaction() as transaction:
             await take_lock(await transaction.connection(), name)

@@ -1,4 +1,4 @@
-"""Sends every browser with an open panel, each second, the figures of the process that serves it."""
+"""Sends the figures of this process, each second, to every browser with an open panel."""
 
 import asyncio
 import contextlib

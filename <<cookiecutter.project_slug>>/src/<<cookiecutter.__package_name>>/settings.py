@@ -11,7 +11,7 @@ from .runtime.settings import HIDDEN, ProcessSettings, load, setting
 class Settings(ProcessSettings):
     """A row for each setting: its type, `setting(GROUP, HELP, default=...)`.
 
-    A row without a default must be given. `make fix` brings new ones to `.env.example`.
+    Without a default a setting is required. `make fix` adds new ones to `.env.example`.
     """
 
     database_url: Annotated[str, AfterValidator(readable_url)] = setting(
@@ -47,7 +47,7 @@ class Settings(ProcessSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings; what is given here (from the command line) wins.
+    """Read the settings; `overrides` (from the command line) win.
 
     Raises SettingsError, which lists every problem with its variable and its remedy.
     """

@@ -91,7 +91,7 @@ async def test_a_password_that_will_not_do_is_refused(
 
 async def test_a_name_is_taken_once(accounts: Accounts) -> None:
     """The second account of a name is refused, and the first keeps its password."""
-    with pytest.raises(AccountError, match="There is an account named ada already"):
+    with pytest.raises(AccountError, match="An account named ada already exists"):
         await accounts.add_user("ada", BETTER, CLIENT)
     await signed_in(accounts, "ada")
 

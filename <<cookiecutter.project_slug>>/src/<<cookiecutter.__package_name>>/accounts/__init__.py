@@ -1,6 +1,6 @@
-"""Accounts: users, their passwords and their sessions. What is stored, and the rules about it.
+"""Accounts: users, passwords and sessions, and the rules about them.
 
-Nothing in here knows HTTP.
+This package knows nothing of HTTP.
 """
 
 from .accounts import Accounts

@@ -1,4 +1,4 @@
-"""What can be done with accounts, and the rules about it."""
+"""The operations on accounts, and their rules."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,18 +37,18 @@ class Accounts:
         self._passwords.close()
 
     def give_up(self, task: asyncio.Task[Any]) -> None:
-        """End a task of `sign_in` or the like, whose client has gone, before it takes a processor."""
+        """Cancel a task such as `sign_in` before its next password job: its client has left."""
         self._passwords.give_up(task)
 
-    # What users do.
+    # For users.
 
     async def sign_in(
         self, name: str, password: str, client: Client, replaced: int | None = None
     ) -> str | None:
         """Return the token of a new session, or None if the name or the password is wrong.
 
-        The session that it replaces in this browser ends. Raises Throttled when this account or
-        this address has failed too often of late, and Busy when too many sign in just now.
+        The session `replaced`, of the same browser, ends. Raises Throttled after too many failed
+        attempts on this account or from this address, and Busy when too many users are signing in.
         """
         attempt_of = self._throttle.sign_in(typed_name(name), client.address)
         try:
@@ -74,7 +74,7 @@ class Accounts:
         if self._passwords.outdated(password_hash):
             password_hash = await self._passwords.hash(password)
         async with self._database.transaction() as transaction:
-            if not await self.users.still(transaction, user, password_hash):
+            if not await self.users.update_hash(transaction, user, password_hash):
                 record("sign_in_refused", client, account=user.name)
                 return None
             token = await self.sessions.start(transaction, user.id, client, replaced)
@@ -82,7 +82,7 @@ class Accounts:
         return token
 
     async def sign_out(self, user: CurrentUser, client: Client) -> None:
-        """End the session of this user that the request came by."""
+        """End the session of the current request."""
         async with self._database.transaction() as transaction:
             await self.sessions.end(transaction, user.user_id, user.session_id)
         record("signed_out", client, account=user.name)
@@ -90,9 +90,9 @@ class Accounts:
     async def change_password(
         self, user: CurrentUser, current: str, new: str, client: Client
     ) -> str:
-        """Give the user a new password, end all sessions, return the token of a new one.
+        """Set a new password, end all sessions of the user, return the token of a new session.
 
-        Raises AccountError if the current password is wrong, the new one will not do, or too many
+        Raises AccountError if the current password is wrong, the new one is unsuitable, or too many
         changes have failed.
         """
         if user.user_id in self._changing:
@@ -102,7 +102,7 @@ class Accounts:
             async with self._confirmed(user, current, client) as found:
                 new_hash = await self._passwords.new_hash(new, user.name)
                 async with self._database.transaction() as transaction:
-                    if not await self.users.still(transaction, found, new_hash):
+                    if not await self.users.update_hash(transaction, found, new_hash):
                         raise AccountError(N_("The password was changed elsewhere meanwhile."))
                     if user.session_id not in await self.sessions.end(transaction, user.user_id):
                         raise AccountError(N_("Your session has ended meanwhile. Sign in again."))
@@ -115,7 +115,7 @@ class Accounts:
     async def end_session(
         self, user: CurrentUser, password: str, session_id: int | None, client: Client
     ) -> None:
-        """End one session of this user, or without an id all others.
+        """End one session of this user or, without an id, all but the current one.
 
         Raises AccountError if the password is wrong, or too many attempts have failed.
         """
@@ -128,7 +128,7 @@ class Accounts:
     async def _confirmed(
         self, user: CurrentUser, password: str, client: Client
     ) -> AsyncIterator[User]:
-        """Surround what a user must confirm by the password; it fails unless the block ends well."""
+        """Check the password before the block; the attempt has failed if the block raises."""
         attempt_of = self._throttle.confirm(user.user_id)
         try:
             with self._passwords.place():
@@ -145,10 +145,10 @@ class Accounts:
             record("confirmation_failed", client, account=user.name, reason=str(error))
             raise
 
-    # What an operator does.
+    # For operators.
 
     async def add_user(self, name: str, password: str, client: Client) -> None:
-        """Make an account. Raises AccountError if the name or password will not do."""
+        """Create an account. Raises AccountError if the name or the password is unsuitable."""
         if not NAME.fullmatch(name):
             raise AccountError(
                 "A name has 1 to 64 characters of a-z, 0-9, '.', '_' and '-',"
@@ -158,7 +158,7 @@ class Accounts:
         record("account_made", client, account=name)
 
     async def reset_password(self, name: str, password: str, client: Client) -> None:
-        """Give the user a new password and end all sessions."""
+        """Set a new password for the user and end all sessions."""
         user = await self.users.expect(name)
         password_hash = await self._passwords.new_hash(password, user.name)
         await self._set(user, password_hash=password_hash)
@@ -166,19 +166,19 @@ class Accounts:
         record("password_reset", client, account=user.name)
 
     async def disable(self, name: str, client: Client) -> None:
-        """End all sessions of the user, and let nobody sign in to the account."""
+        """End all sessions of the user and refuse further sign-ins."""
         user = await self.users.expect(name)
         await self._set(user, disabled_at=datetime.now(UTC))
         record("account_disabled", client, account=user.name)
 
     async def enable(self, name: str, client: Client) -> None:
-        """Let the user sign in again."""
+        """Allow the user to sign in again."""
         user = await self.users.expect(name)
         await self._set(user, disabled_at=None)
         record("account_enabled", client, account=user.name)
 
     async def end_sessions(self, name: str, client: Client) -> int:
-        """End all sessions of the user, and return how many there were."""
+        """End all sessions of the user, and return their number."""
         user = await self.users.expect(name)
         async with self._database.transaction() as transaction:
             ended = await self.sessions.end(transaction, user.id)
@@ -186,7 +186,7 @@ class Accounts:
         return len(ended)
 
     async def clear_attempts(self, name: str | None, client: Client) -> None:
-        """Forget failed attempts: on this account, or without a name all of them."""
+        """Delete the failed attempts on this account or, without a name, all of them."""
         user = await self.users.expect(name) if name is not None else None
         await self._throttle.clear(user)
         record("attempts_cleared", client, account=user.name if user else None)

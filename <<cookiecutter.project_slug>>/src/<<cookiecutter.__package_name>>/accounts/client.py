@@ -1,11 +1,11 @@
-"""Where a request comes from: what is kept of it with a session and in the security log."""
+"""The client of a request, as sessions and the security log record it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The other end of a request."""
+    """The origin of a request."""
 
     address: str
     user_agent: str = ""

@@ -1,4 +1,4 @@
-"""Why something cannot be done; each message can be shown to the user."""
+"""Errors of the accounts; each message can be shown to the user."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from ..runtime.translations import N_
 
 
 class AccountError(Exception):
-    """What was asked for is against the rules. Each sentence can be translated."""
+    """The request breaks a rule. Each sentence can be translated."""
 
     def __init__(self, *sentences: str, **values: object) -> None:
         super().__init__(*sentences)
@@ -22,7 +22,7 @@ class AccountError(Exception):
 
 
 class Throttled(AccountError):  # noqa: N818 - it reads as what it is
-    """Too many attempts have failed; `seconds` says when the next one is possible."""
+    """Too many attempts have failed; the next one is possible after `seconds`."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(
@@ -32,7 +32,7 @@ class Throttled(AccountError):  # noqa: N818 - it reads as what it is
 
 
 class Busy(AccountError):  # noqa: N818
-    """More passwords wait to be checked than can be checked soon."""
+    """Too many passwords are waiting to be checked."""
 
     seconds = 5
 

@@ -1,4 +1,4 @@
-"""Passwords: prepared alike on every route, hashed with argon2id off the event loop."""
+"""Passwords: normalized everywhere, hashed with argon2id outside the event loop."""
 
 import asyncio
 import math
@@ -25,18 +25,18 @@ SHORTEST = 12
 LONGEST = 128
 # On zxcvbn's scale from 0 to 4: 3 takes an attacker who has the hash at least 10^8 guesses.
 STRENGTH = 3
-# zxcvbn's time grows with the square of the length and with each reading of the l33t characters in
-# it. This much takes some 50 ms; of a password that would take more the beginning is scored.
+# zxcvbn's time grows with the square of the length and with the possible readings of l33t
+# characters. This much work takes about 50 ms; of a longer password only the beginning is scored.
 SCORED_CHARACTERS = 72
 SCORED_WORK = 20_000
-# What would wait longer than this for a thread is refused at once.
+# A request that would wait longer for a thread is refused at once.
 QUEUE_SECONDS = 2.0
 
 Result = TypeVar("Result")
 
 
 def prepare(password: str) -> str:
-    """Return the password as it is hashed, however it was typed or encoded: RFC 8265.
+    """Normalize a password before it is hashed, by RFC 8265.
 
     Some keyboards send an accented letter as one character, others as two.
     """
@@ -47,8 +47,8 @@ def prepare(password: str) -> str:
 class Passwords:
     """Hashes and checks passwords in threads, as many at a time as there are processors.
 
-    A hash takes some 50 ms and 64 MiB (RFC 9106, second recommended option); more at once would
-    only take memory.
+    A hash takes about 50 ms and 64 MiB (RFC 9106, second recommended option); more threads would
+    only use more memory.
     """
 
     def __init__(self) -> None:
@@ -58,15 +58,15 @@ class Passwords:
         self._places = 0
         self._waiting: set[asyncio.Task[Any]] = set()
         self._given_up: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
-        # How long a job has taken of late: other processes may use the processors too.
+        # A moving average: other processes may use the processors, too.
         self._job_seconds = 0.1
         # zxcvbn keeps the words of the account in a global: one password at a time.
         self._scoring = asyncio.Lock()
-        self._nobody = _hash_of_nothing(self._hasher)
+        self._decoy_hash = _make_decoy_hash(self._hasher)
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Surround what one request does with passwords. Raises Busy if it would wait too long."""
+        """Hold a place in the queue during the block. Raises Busy if the wait would be too long."""
         if self._places * self._job_seconds / self._workers > QUEUE_SECONDS:
             raise Busy
         self._places += 1
@@ -76,22 +76,22 @@ class Passwords:
             self._places -= 1
 
     def give_up(self, task: asyncio.Task[Any]) -> None:
-        """Cancel this task where it waits for a thread, now or later.
+        """Cancel this task when it waits for a thread, now or later.
 
-        Elsewhere it goes on: a transaction that is cancelled can leave the database locked.
+        It is not cancelled elsewhere: a cancelled transaction can leave the database locked.
         """
         self._given_up.add(task)
         if task in self._waiting:
             task.cancel()
 
     async def hash(self, password: str) -> str:
-        """Return the hash of a password, which holds its salt and parameters."""
+        """Return the hash of a password, with its salt and parameters."""
         return await self._run(self._hasher.hash, prepare(password))
 
     async def new_hash(self, password: str, name: str) -> str:
         """Return the hash of a new password for this account. Raises AccountError if it is bad."""
         password = prepare(password)
-        # The same test as ASVS 2.1.1: what several spaces add does not count.
+        # As in ASVS 2.1.1, several spaces in a row count as one.
         if len(password) > LONGEST or len(re.sub(" +", " ", password)) < SHORTEST:
             raise AccountError(
                 N_("A password has {shortest} to {longest} characters."),
@@ -108,23 +108,23 @@ class Passwords:
         return await self.hash(password)
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Tell whether the password is the one that was hashed.
+        """Return whether the password matches the hash.
 
-        Without a hash (no such user) it takes as long and answers no, so that the time tells
-        nobody which names exist.
+        Without a hash (no such user) the answer is no after the same time, so that the time does
+        not reveal which names exist.
         """
-        right = await self._run(self._verify, prepare(password), password_hash or self._nobody)
+        right = await self._run(self._verify, prepare(password), password_hash or self._decoy_hash)
         return right and password_hash is not None
 
     def outdated(self, password_hash: str) -> bool:
-        """Tell whether the hash was made with weaker parameters than today's."""
+        """Return whether the hash was made with weaker parameters than today's."""
         return self._hasher.check_needs_rehash(password_hash)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, job: Callable[..., Result], *arguments: object) -> Result:
-        """Run the job in a thread; it is dropped where it has not begun when its client has gone."""
+        """Run the job in a thread; if the client leaves before it starts, it is dropped."""
         task = asyncio.current_task()
         assert task is not None
         if task in self._given_up:
@@ -150,15 +150,15 @@ class Passwords:
             return False
 
 
-# Control characters, lone surrogates, characters that Unicode does not have, separators of lines.
+# Control characters, lone surrogates, unassigned characters, line and paragraph separators.
 _UNFIT = {"Cc", "Cs", "Cn", "Zl", "Zp"}
 _BYTE_ORDER_MARK = "\ufeff"
 
 
-def _hash_of_nothing(hasher: PasswordHasher) -> str:
-    """Return a hash that takes as long to check as others and fits no password.
+def _make_decoy_hash(hasher: PasswordHasher) -> str:
+    """Return a hash that matches no password and takes as long to check as any other.
 
-    It is made up, not computed: every start would take the time of a login.
+    It is random, not computed: computing it would add the time of a login to each start.
     """
     salt, digest = (
         b64encode(os.urandom(length)).decode().rstrip("=")

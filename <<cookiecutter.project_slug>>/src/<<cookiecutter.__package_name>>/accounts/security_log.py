@@ -1,7 +1,7 @@
-"""The security log: who signed in, who failed to, and what was done to which account.
+"""The security log: sign-ins, failed sign-ins and changes to accounts.
 
-Its logger has a name of its own, `security`, and a level of its own: LOG_LEVEL does not silence it.
-No password gets into it, nor a name that was typed and is no account's: it may be a password.
+Its logger `security` has a level of its own: LOG_LEVEL does not silence it. It records no password,
+and no typed name without an account: that may be a password.
 """
 
 import logging
@@ -13,7 +13,7 @@ log.setLevel(logging.INFO)
 
 
 def record(event: str, client: Client, *, account: str | None, **details: object) -> None:
-    """Write one event with the account and where the request came from."""
+    """Write one event with the account and the origin of the request."""
     fields = {
         "event": event,
         "account": account,

@@ -17,16 +17,16 @@ from .tables import Session, User
 
 SESSION_IDLE_TIMEOUT = timedelta(days=7)
 SESSION_MAX_AGE = timedelta(days=30)
-# Of one account; a sign-in beyond that ends the session that was not used for the longest time.
+# Per account; a further sign-in ends the least recently used session.
 SESSIONS_PER_USER = 100
 SESSIONS_PER_PAGE = 20
-# `seen_at` is written this often at most: a page that is read must not cost a write each time.
+# `seen_at` is written at most this often, so that most page views cost no write.
 SEEN_EVERY = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentUser:
-    """Who a request comes from, and by which session."""
+    """The user and the session of a request."""
 
     user_id: int
     name: str
@@ -42,10 +42,10 @@ class Sessions:
         self._looking: asyncio.Task[None] | None = None
 
     async def current_user(self, token: str) -> CurrentUser | None:
-        """Return who the token belongs to, or None if its session has ended.
+        """Return the user of a session token, or None if the session has ended.
 
-        Requests that arrive while the database is asked are answered together by the next
-        question, so that many at a time cost little more than one.
+        Requests that arrive during a query share the next one, so that many at a time cost little
+        more than one.
         """
         # One for each request: one that gives up does not take the answer from the others.
         answer: asyncio.Future[CurrentUser | None] = asyncio.get_running_loop().create_future()
@@ -63,9 +63,9 @@ class Sessions:
             return set(found)
 
     async def page(self, user_id: int, page: int = 1) -> tuple[Sequence[Session], bool]:
-        """Return the user's sessions, the last used first, and whether there are more.
+        """Return a page of the user's sessions, the last used first, and whether more follow.
 
-        Pages count from 1; beyond the last one there is nothing.
+        Pages count from 1; a page after the last one is empty.
         """
         skipped = min(max(page - 1, 0) * SESSIONS_PER_PAGE, SESSIONS_PER_USER)
         async with self._database.transaction() as transaction:
@@ -82,9 +82,9 @@ class Sessions:
     async def start(
         self, transaction: AsyncSession, user_id: int, client: Client, replaced: int | None = None
     ) -> str:
-        """Start a session in place of another one, and return its token.
+        """Start a session in place of `replaced`, and return its token.
 
-        Sessions whose time is over are removed meanwhile, and those above the limit.
+        This also deletes expired sessions, and the user's sessions above the limit.
         """
         kept = (
             select(Session.id)
@@ -117,7 +117,7 @@ class Sessions:
         *,
         but: int | None = None,
     ) -> Sequence[int]:
-        """End one session of this user, or all of them but one, and return their ids."""
+        """End one session of this user, or all of them except `but`, and return their ids."""
         ending = delete(Session).where(Session.user_id == user_id)
         if session_id is not None:
             ending = ending.where(Session.id == session_id)
@@ -147,8 +147,8 @@ class Sessions:
             .where(Session.token_digest.in_(digests), User.disabled_at.is_(None), _living())
         )
         found, unseen = {}, []
-        # No transaction of the ORM: without its begin and commit it takes half the time, and each
-        # page of a user who is signed in pays for it.
+        # Not a transaction of the ORM: without begin and commit the query takes half the time, and
+        # every page of a signed-in user waits for it.
         async with self._database.engine.connect() as connection:
             rows = await connection.execute(query)
         for digest, seen_at, user_id, name, session_id in rows:

@@ -8,13 +8,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 from ..database import Base
 
 <% if cookiecutter.database == "sqlite" %>
-# SQLite would give the id of a session that has ended to the next one.
+# Otherwise SQLite reuses the id of an ended session.
 NO_ID_TWICE = {"sqlite_autoincrement": True}
 
 <% endif %>
 
 class User(Base):
-    """A user, who can sign in."""
+    """A user with an account."""
 
     __tablename__ = "users"
 #% if cookiecutter.database == "sqlite"
@@ -46,7 +46,7 @@ class Session(Base):
 
 
 class Attempt(Base):
-    """An attempt to give a password that failed, or whose outcome is open."""
+    """A password attempt that has failed, or whose outcome is open."""
 
     __tablename__ = "attempts"
 

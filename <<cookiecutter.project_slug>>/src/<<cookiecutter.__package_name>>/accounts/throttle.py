@@ -1,4 +1,4 @@
-"""How often a password may be tried, counted in the database: for all processes together."""
+"""Limits on password attempts, counted in the database for all processes together."""
 
 import asyncio
 import hashlib
@@ -19,9 +19,9 @@ from .tables import Attempt, User
 WINDOW = timedelta(minutes=15)
 PER_NAME = 10
 PER_ADDRESS = 50
-# Of IPv6 a customer is given a /64 at least, and many are given a /48.
+# A provider gives each customer at least an IPv6 /64, and many a /48.
 NETWORKS = {64: PER_ADDRESS, 48: 5 * PER_ADDRESS}
-# An attempt that is open for longer belongs to a process that has died: it counts as failed.
+# An attempt that is open for longer belongs to a dead process and counts as failed.
 OPEN_SECONDS = 60
 # How long an attempt waits for open ones to end, and how often it looks.
 WAIT_SECONDS = 10
@@ -30,7 +30,7 @@ LOOK_SECONDS = 0.1
 
 @dataclass
 class Outcome:
-    """How an attempt ended; failed, unless something else is said."""
+    """The outcome of an attempt: failed, unless the block sets `succeeded`."""
 
     succeeded: bool = False
 
@@ -40,16 +40,16 @@ class LoginThrottle:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Of many attempts on one account at the same time, one asks the database.
+        # Of simultaneous attempts on one account, one at a time queries the database.
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
     async def sign_in(self, name: str, address: str) -> AsyncIterator[Outcome]:
-        """Surround an attempt to sign in to this account from this address.
+        """Count an attempt to sign in to this account from this address.
 
-        It counts as open until the block ends, then as failed unless it has succeeded; a success
-        also clears what has failed on this account. Raises Throttled when too many have failed, and
-        Busy when too many are open for too long.
+        The attempt is open during the block, and failed afterwards unless `succeeded` is set; a
+        success also deletes the failed attempts on this account. Raises Throttled after too many
+        failures, and Busy when too many attempts stay open for too long.
         """
         limits = {_by_name(name): PER_NAME, **_by_address(address)}
         async with self._attempt(limits) as outcome:
@@ -57,15 +57,15 @@ class LoginThrottle:
 
     @asynccontextmanager
     async def confirm(self, user_id: int) -> AsyncIterator[Outcome]:
-        """Surround an attempt of a signed-in user to confirm something by the password.
+        """Count an attempt of a signed-in user to confirm an action by the password.
 
-        Strangers who fail to sign in to the account do not count here.
+        Failed sign-ins to the account do not count here.
         """
         async with self._attempt({_by_user(user_id): PER_NAME}) as outcome:
             yield outcome
 
     async def clear(self, user: User | None) -> None:
-        """Forget the failed attempts on one account, or all of them without one."""
+        """Delete the failed attempts on one account or, without one, all of them."""
         forget = delete(Attempt)
         if user is not None:
             forget = forget.where(Attempt.subject.in_([_by_name(user.name), _by_user(user.id)]))
@@ -81,7 +81,7 @@ class LoginThrottle:
         try:
             yield outcome
         except DATABASE_ERRORS:
-            # Nothing was tried.
+            # No password was tried.
             end = delete(Attempt).where(attempt)
             raise
         finally:
@@ -101,7 +101,7 @@ class LoginThrottle:
             return ids
 
     async def _note(self, limits: Mapping[str, int]) -> Sequence[int]:
-        """Note an open attempt; return no ids if others must end first. Raises Throttled."""
+        """Record an open attempt; return no ids if others must end first. Raises Throttled."""
         now = datetime.now(UTC)
         is_open = and_(Attempt.is_open, Attempt.at > now - timedelta(seconds=OPEN_SECONDS))
         counted = (
@@ -116,7 +116,7 @@ class LoginThrottle:
         )
         async with self._database.lock("attempts") as transaction:
             await transaction.execute(delete(Attempt).where(Attempt.at <= now - WINDOW))
-            # These were noted while the clock was ahead.
+            # These were recorded while the clock was ahead.
             await transaction.execute(update(Attempt).where(Attempt.at > now).values(at=now))
             room = True
             for subject, count, failed, oldest in await transaction.execute(counted):
@@ -132,7 +132,7 @@ class LoginThrottle:
 
 
 def _by_name(name: str) -> str:
-    """Return the subject for what was typed as a name; a digest, as it may be anything."""
+    """Return the subject for a typed name: a digest, as users may type anything."""
     return f"name {hashlib.sha256(name.encode(errors='replace')).hexdigest()}"
 
 
@@ -141,7 +141,7 @@ def _by_user(user_id: int) -> str:
 
 
 def _by_address(address: str) -> dict[str, int]:
-    """Return the subjects for an address, with their limits: of IPv6 its networks."""
+    """Return the subjects for an address, with their limits; for IPv6, its networks."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Users: what an operator does with their accounts."""
+"""Users: finding, adding and updating them."""
 
 import re
 import unicodedata
@@ -17,7 +17,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def typed_name(name: str) -> str:
-    """Return the name that was meant: people type capitals, spaces and full-width letters."""
+    """Normalize a typed name: users type capitals, spaces and full-width letters."""
     return unicodedata.normalize("NFKC", name).strip().casefold()
 
 
@@ -36,8 +36,8 @@ class Users:
             return await transaction.get(User, user_id)
 
     async def find(self, name: str) -> User | None:
-        """Return the user of this name, as people type it."""
-        # What nobody can be called costs the same question, and never reaches the database.
+        """Return the user of a typed name, or None."""
+        # An impossible name costs the same query, but itself never reaches the database.
         name = typed_name(name)
         wanted = name if NAME.fullmatch(name) else ""
         async with self._database.transaction() as transaction:
@@ -50,19 +50,19 @@ class Users:
         raise AccountError("There is no account named {name!r}.", name=name)
 
     async def add(self, name: str, password_hash: str) -> None:
-        """Make an account. Raises AccountError if there is one of this name."""
+        """Create an account. Raises AccountError if the name is taken."""
         user = User(name=name, password_hash=password_hash, created_at=datetime.now(UTC))
         try:
             async with self._database.transaction() as transaction:
                 transaction.add(user)
         except IntegrityError:
-            raise AccountError("There is an account named {name} already.", name=name) from None
+            raise AccountError("An account named {name} already exists.", name=name) from None
 
-    async def still(self, transaction: AsyncSession, user: User, password_hash: str) -> bool:
-        """Write the hash, and tell whether the user is still the one that was read before.
+    async def update_hash(self, transaction: AsyncSession, user: User, password_hash: str) -> bool:
+        """Write the hash unless the user has changed since it was read; return whether it did.
 
-        The password may have been changed meanwhile, or the account disabled. As this writes, it
-        waits for a change that is under way, and the next change waits for this transaction.
+        In between the password may have changed, or the account may have been disabled. The write
+        waits for a concurrent change, and the next change waits for this transaction.
         """
         result = await transaction.execute(
             update(User)

@@ -1,1 +1,1 @@
-"""The pages and endpoints, a file each. They know the accounts; the accounts know nothing of them."""
+"""The pages and endpoints, one file each. They import the accounts, never the other way round."""

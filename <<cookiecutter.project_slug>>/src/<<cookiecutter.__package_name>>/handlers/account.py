@@ -1,18 +1,18 @@
-"""The account of the user who is signed in: the password, and the sessions it has open."""
+"""The account page: password and sessions of the signed-in user."""
 
 from tornado.web import HTTPError, authenticated
 
 from ..accounts import AccountError, CurrentUser
 from .forms import Form
 
-# A session's id, as far as a database has room for it.
+# The most digits of a session's id that a database accepts.
 DIGITS = 18
 
 
 class AccountForm(Form):
     """A form on the account page."""
 
-    way_on = "/account"
+    continue_url = "/account"
 
     @property
     def user(self) -> CurrentUser:
@@ -23,7 +23,7 @@ class AccountForm(Form):
     async def show(
         self, error: str | None = None, *, form: str = "", changed: bool = False
     ) -> None:
-        """Show the page; an error stands at the form that it belongs to."""
+        """Show the page, with an error beside the form that caused it."""
         typed = self.get_query_argument("page", "1")
         page = number(typed) or 1
         sessions, more = await self.accounts.sessions.page(self.user.user_id, page)
@@ -58,13 +58,13 @@ class Account(AccountForm):
         except AccountError as error:
             await self.show(self.refuse(error), form="password")
             return
-        # The change has ended every session, this one too; the browser goes on with a new one.
+        # The change has ended every session, this one too; the browser continues with a new one.
         self.start_session(token)
         await self.identify(token)
         if self.current_user:
             await self.show(changed=True)
         else:
-            # The next change has ended this one already.
+            # Another change has already ended the new session.
             self.redirect(self.get_login_url(), status=303)
 
 
@@ -89,7 +89,7 @@ class EndSession(AccountForm):
 
 
 def number(text: str) -> int | None:
-    """Return the number that stands there, None for anything else."""
+    """Return the number in a text, or None if the text is not a number."""
     if text.isascii() and text.isdecimal() and len(text) <= DIGITS:
         return int(text)
     return None

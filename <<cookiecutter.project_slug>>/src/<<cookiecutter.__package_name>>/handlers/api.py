@@ -6,7 +6,7 @@ from .base import APIHandler
 
 
 class Me(APIHandler):
-    """Who is signed in."""
+    """The signed-in user."""
 
     @signed_in
     def get(self, user: CurrentUser) -> None:

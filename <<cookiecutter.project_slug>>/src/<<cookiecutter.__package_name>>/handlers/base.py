@@ -1,11 +1,11 @@
-"""The base classes of your handlers: those of the runtime, which here know your accounts."""
+"""The base classes of your handlers: those of the runtime, with your accounts."""
 
 from ..accounts import Accounts, CurrentUser
 from ..runtime import handlers, websockets
 
 
 class Shared(handlers.SessionHandler):
-    """What your pages, endpoints and WebSockets share. Add to it what several of them need."""
+    """Shared by your pages, endpoints and WebSockets. Add what several of them need."""
 
     current_user: CurrentUser | None
 

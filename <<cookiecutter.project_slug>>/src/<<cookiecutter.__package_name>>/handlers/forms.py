@@ -1,4 +1,4 @@
-"""What the forms for signing in and for the account share."""
+"""The base class of the login and account forms."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -10,7 +10,7 @@ from ..accounts import AccountError, Busy, Client, Throttled
 from ..runtime.translations import N_
 from .base import PageHandler
 
-# As balancers log it: the client has closed the connection before it was answered.
+# The status by which balancers log that the client disconnected before the answer.
 CLIENT_GONE = 499
 
 STALE = N_("This page was open for too long, so nothing was done. Please send it again.")
@@ -25,8 +25,8 @@ Result = TypeVar("Result")
 class Form(PageHandler):
     """A page with a form."""
 
-    # Where the page for a stale form leads on to.
-    way_on = "/"
+    # The link on the page for a stale form.
+    continue_url = "/"
     stale = False
     _work: "asyncio.Task[Any] | None" = None
     _client_gone = False
@@ -40,7 +40,7 @@ class Form(PageHandler):
         )
 
     async def unless_gone(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Wait for work with passwords; it is given up when the client goes away."""
+        """Wait for work with passwords, which is given up when the client disconnects."""
         self._work = asyncio.create_task(work)
         try:
             result: Result = await self._work
@@ -56,7 +56,7 @@ class Form(PageHandler):
             self.accounts.give_up(self._work)
 
     def refuse(self, error: AccountError) -> str:
-        """Set the status of a page that says why nothing was done; return what it says."""
+        """Set the status and headers for this error; return the message to show."""
         self.set_status(422)
         if isinstance(error, Throttled | Busy):
             self.set_status(429 if isinstance(error, Throttled) else 503)
@@ -77,9 +77,9 @@ class Form(PageHandler):
                 self.show_stale(self.locale.translate(STALE if sent else NO_COOKIE))
                 return
         except HTTPError:
-            pass  # What was typed is no text: there is nothing to keep.
+            pass  # The input is not valid text: there is nothing to show again.
         super().show_error(status, message, shown_traceback)
 
     def show_stale(self, message: str) -> None:
-        """Lead on to the page with the form, which has a token that is good."""
-        self.render("stale.html", message=message, way_on=self.way_on)
+        """Show a link to the page with the form, which then has a valid token."""
+        self.render("stale.html", message=message, continue_url=self.continue_url)

@@ -5,7 +5,7 @@ from .base import SocketHandler
 
 
 class LiveSocket(SocketHandler):
-    """Joins the browsers that `Live` sends the figures of this process."""
+    """Subscribes a browser to the figures of this process that `Live` sends."""
 
     session_id: int
 

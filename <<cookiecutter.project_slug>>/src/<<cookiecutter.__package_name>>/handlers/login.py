@@ -5,13 +5,13 @@ import re
 from ..accounts import AccountError
 from .forms import Form
 
-# A path on this site, in characters that no browser takes for anything else: browsers read a
-# backslash as a slash and drop tabs and newlines, so that "/\t/evil.example" leaves the site.
+# A path on this site. Browsers read a backslash as a slash and drop tabs and newlines, so that
+# "/\t/evil.example" would leave the site.
 PATH_ON_SITE = re.compile(r"/(?!/)[^\\\x00-\x20\x7f]*", re.ASCII)
 
 
 def safe_next(target: str) -> str:
-    """Return where to go after signing in: the path asked for, or `/` if it leaves the site."""
+    """Return where to go after signing in: the requested path, or `/` if it leaves the site."""
     return target if PATH_ON_SITE.fullmatch(target) else "/"
 
 
@@ -48,7 +48,7 @@ class Login(Form):
         self._show_again(message)
 
     def _show_again(self, error: str) -> None:
-        """Show the form with what was typed, except the password."""
+        """Show the form with the user's input, except the password."""
         target = safe_next(self.get_body_argument("next", "/"))
         self._show(error, self.get_body_argument("name", ""), target)
 
