@@ -47,6 +47,11 @@ TAKEN = frozenset(
     setuptools sortedcontainers supervisor tomli tomli_w types_pyyaml types_zxcvbn urllib3 uv uvx
     virtualenv xdist yaml zxcvbn
 
+    google googleapis_common_protos opentelemetry opentelemetry_api
+    opentelemetry_exporter_http_transport opentelemetry_exporter_otlp_common
+    opentelemetry_exporter_otlp_proto_common opentelemetry_exporter_otlp_proto_http
+    opentelemetry_proto opentelemetry_sdk opentelemetry_semantic_conventions protobuf sentry_sdk
+
     activate all dmypy echo_supervisord_conf pidproxy pip pip3 py python python3 stubgen stubtest
     supervisorctl supervisord wheel
 

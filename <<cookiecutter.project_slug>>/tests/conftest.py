@@ -11,6 +11,7 @@ open_site    open_site(release="2", ...): the service in this process, with thes
 site         the service in this process, with the settings of the folder
 browser      a browser for that site; `site.browser()` is another one
 start        await start("--fork", "2", PORT="1", ...): the service in a process of its own
+receiver     takes what the service sends out by HTTP
 logs         logs(): the lines that were logged so far, as they look in production
 """
 
@@ -39,6 +40,7 @@ from << cookiecutter.__package_name >>.settings import Settings, load_settings
 
 from .browser import PASSWORD, Browser
 from .databases import Databases
+from .receiver import Receiver, receiving
 from .running import Process, Site, free_port
 
 SECRET = "1:for-tests-only-0123456789-abcdefghijklmnop"
@@ -186,6 +188,12 @@ async def start(
     yield start
     for process in processes:
         await process.kill()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
 
 
 @pytest.fixture

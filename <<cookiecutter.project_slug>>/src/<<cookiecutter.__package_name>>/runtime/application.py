@@ -5,7 +5,7 @@ import functools
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import PathMatches, RuleRouter
@@ -19,6 +19,9 @@ from .metrics import Metrics
 from .settings import ProcessSettings
 from .static_files import StaticFiles
 from .websockets import WebSockets
+
+if TYPE_CHECKING:
+    from .tracing import Tracing
 
 # The policy for every answer, errors included. The balancer adds the same to its own answers.
 SECURITY_HEADERS = {
@@ -55,6 +58,8 @@ class Service(Application):
         )
         self.request_log = RequestLog(settings.log_level, readable=settings.debug)
         self.refusal_log = RefusalLog()
+        # Set where traces are wanted.
+        self.tracing: Tracing | None = None
         # Runs beside the server until the process ends.
         self.background: list[Background] = [self.metrics.measure_lag]
         self.max_in_flight = settings.max_in_flight
@@ -85,6 +90,8 @@ class Service(Application):
         # The balancer makes the id; what does not look like one of its own is replaced.
         if not REQUEST_ID.fullmatch(request.headers.get("X-Request-Id", "")):
             request.headers["X-Request-Id"] = secrets.token_hex(16)
+        if self.tracing and not issubclass(target_class, Probe):
+            self.tracing.begin(request)
         overloaded = self.connections.in_flight >= self.max_in_flight
         if overloaded and not issubclass(target_class, Probe):
             delegate = super().get_handler_delegate(request, Overloaded)
@@ -94,10 +101,12 @@ class Service(Application):
 
     def log_request(self, handler: RequestHandler) -> None:
         """Count and log a request that was answered. Tornado calls this at its end."""
-        request, status = handler.request, handler.get_status()
+        request, status, route = handler.request, handler.get_status(), self.route_of(handler)
         seconds = request.request_time()
         self.connections.end(request)
-        self.metrics.count(request.method or "", self.route_of(handler), status, seconds)
+        self.metrics.count(request.method or "", route, status, seconds)
+        if self.tracing:
+            self.tracing.end(request, route, status)
         if isinstance(handler, Probe) and status < 400:
             return  # asked for every few seconds by machines
         if isinstance(handler, Overloaded):

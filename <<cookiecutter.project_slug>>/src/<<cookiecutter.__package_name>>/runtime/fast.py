@@ -35,7 +35,7 @@ from tornado.httputil import (
 from tornado.routing import PathMatches, Rule
 from tornado.web import decode_signed_value
 
-from . import server
+from . import logs, server
 from .application import Service
 from .handlers import BaseHandler, SessionHandler
 from .logs import RequestLog, timestamp
@@ -170,7 +170,7 @@ def log_line(
 
     Gain, with `write_line`: 7%.
     """
-    if log._readable:
+    if log._readable or logs.context_fields is not logs.no_fields:
         return plain_line(log, request, level, status, milliseconds)
     return (
         f'{{"time": "{timestamp(time.time())}", "level": "{logging.getLevelName(level)}",'

@@ -20,6 +20,14 @@ log = logging.getLogger(__name__)
 _encode = json.JSONEncoder(default=str).encode
 
 
+def no_fields() -> dict[str, str]:
+    return {}
+
+
+# What each line has besides; `tracing.py` sets it.
+context_fields = no_fields
+
+
 class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON; what was passed as `extra={"fields": ...}` is added."""
 
@@ -30,7 +38,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        entry |= getattr(record, "fields", {})
+        entry |= getattr(record, "fields", {}) | context_fields()
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return _encode(entry)
@@ -72,6 +80,7 @@ class RequestLog:
                 "address": request.remote_ip,
                 "request_id": request.headers["X-Request-Id"],
             }
+            | context_fields()
         )
 
 

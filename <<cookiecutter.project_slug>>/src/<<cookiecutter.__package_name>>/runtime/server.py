@@ -129,6 +129,7 @@ async def main(
     refuse_multipart()
     async with contextlib.AsyncExitStack() as undo:
         app = await undo.enter_async_context(open_app(settings))
+        watch(app, settings, undo)
         server = Server.of(app, behind_proxy=settings.behind_proxy)
 
         background = [task() for task in app.background]
@@ -151,6 +152,19 @@ async def main(
 <% endif %>
         await drain(server, sockets, app, settings, shared=shared)
     log.info("Stopped")
+
+
+def watch(app: Service, settings: ProcessSettings, undo: contextlib.AsyncExitStack) -> None:
+    """Send traces and errors where the settings say; what is not wanted is not even loaded."""
+    if settings.otel_exporter_otlp_endpoint:
+        from .tracing import Tracing
+
+        app.tracing = Tracing(settings)
+        undo.push_async_callback(app.tracing.close)
+    if settings.sentry_dsn:
+        from .error_reports import report_errors
+
+        undo.callback(report_errors(settings))
 
 
 def refuse_multipart() -> None:

@@ -91,6 +91,14 @@ def in_ci() -> bool:
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
+def hand_to_opentelemetry(settings: "ProcessSettings") -> None:
+    """Put its settings where OpenTelemetry looks for them; in `.env` it would not see them."""
+    for name in ProcessSettings.model_fields:
+        value = getattr(settings, name)
+        if name.startswith("otel_") and value is not None:
+            os.environ[name.upper()] = str(value)
+
+
 #% if cookiecutter.process_manager == "systemd"
 def notify_socket() -> str | None:
     """Return where systemd wants to hear from this process; None if it was not started by it."""
@@ -149,6 +157,38 @@ class ProcessSettings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
         "Logs", "The least severe messages that are still written.", default="INFO"
+    )
+
+    otel_exporter_otlp_endpoint: str | None = setting(
+        "Traces",
+        "Send traces to this collector, by OTLP over HTTP: http://HOST:4318. None: no traces.",
+        default=None,
+        pattern=r"^https?://",
+    )
+    otel_exporter_otlp_headers: str | None = setting(
+        "Traces", "Headers for the collector: NAME=VALUE,...", default=None, **HIDDEN
+    )
+    otel_traces_sampler: str | None = setting(
+        "Traces",
+        "Which requests are traced: parentbased_always_on, parentbased_traceidratio ...",
+        default=None,
+        pattern=r"^(parentbased_)?(always_on|always_off|traceidratio)$",
+    )
+    otel_traces_sampler_arg: float | None = setting(
+        "Traces", "The share of them, for a sampler by ratio.", default=None, ge=0, le=1
+    )
+    otel_resource_attributes: str | None = setting(
+        "Traces",
+        "What each trace says of this process: deployment.environment.name=production,...",
+        default=None,
+    )
+
+    sentry_dsn: str | None = setting(
+        "Error reports",
+        "Send each logged error to Sentry, or a service that speaks its protocol.",
+        default=None,
+        pattern=r"^https?://[^@/]+@.+/[0-9]+$",
+        **HIDDEN,
     )
 
     drain_seconds: float = setting(
