@@ -3,7 +3,10 @@
 PYTHON ?= python3
 BIN = .venv/bin
 # What starts no service stands in these folders, and pytest need not read the others.
-FAST = $(BIN)/pytest -n auto -m "not full" tests/answers tests/rendered
+FAST = $(BIN)/pytest -n auto --dist loadgroup -m "not full" tests/answers tests/rendered
+
+# Where it is set, each of a thousand programs that tests start compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-fast test-rest test-servers test-all test-mutations soak bench bench-overload lint fix lock release clean
 .DELETE_ON_ERROR:

@@ -1,17 +1,23 @@
 """Answers in, project out: the one way in which the tests render the template."""
 
 import contextlib
+import functools
 import itertools
 import json
+import multiprocessing
 import os
 import random
+import runpy
 import socket
 import tempfile
+import warnings
 from pathlib import Path
 from types import CodeType
 from unittest import mock
 
 import jinja2
+from cookiecutter import generate
+from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 
 TEMPLATE = Path(__file__).resolve().parent.parent
@@ -54,6 +60,29 @@ def compile_once(self: jinja2.Environment, *arguments: object, **options: object
     return COMPILED[key]
 
 
+# Reading a file tells, and no file of the template changes from text to bytes meanwhile.
+IS_BINARY = functools.cache(generate.is_binary)
+
+
+def run_hook(script: str, cwd: str | Path = ".") -> None:
+    """Run a hook as cookiecutter does, but in a copy of this process: half of a render else goes
+    into two starts of Python. The tests with a terminal have the real ones.
+    """
+
+    def run() -> None:
+        os.chdir(cwd)
+        runpy.run_path(script, run_name="__main__")
+
+    hook = multiprocessing.get_context("fork").Process(target=run)
+    with warnings.catch_warnings():
+        # From Python 3.12 on it warns that other threads, which pytest-xdist has, are not copied.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        hook.start()
+    hook.join()
+    if hook.exitcode:
+        raise FailedHookException(f"the hook ended with {hook.exitcode}")
+
+
 def bake(folder: Path, *, again: bool = False, **answers: str | int) -> Path:
     """Render the template into `folder` and return the project's own folder in it.
 
@@ -69,6 +98,8 @@ def bake(folder: Path, *, again: bool = False, **answers: str | int) -> Path:
         with (
             mock.patch.object(tempfile, "tempdir", scratch),
             mock.patch.object(jinja2.Environment, "compile", compile_once),
+            mock.patch("cookiecutter.hooks.run_script", run_hook),
+            mock.patch("cookiecutter.generate.is_binary", IS_BINARY),
         ):
             project = cookiecutter(
                 str(TEMPLATE),

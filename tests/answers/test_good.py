@@ -56,25 +56,23 @@ def test_other_ports_are_above_every_process(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answers", covering(), ids=str)
 def test_the_summary_is_short_and_complete(
-    answers: dict[str, str], terminal: Callable[..., object], tmp_path: Path
+    answers: dict[str, str], bake: Callable[..., Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """At most ten lines say what was made, what comes next and how to make it again."""
-    given = [f"{name}={answer}" for name, answer in answers.items()]
-    made = terminal(TEMPLATE, "--no-input", *given, "first_port=9000", "-o", tmp_path / "out")
-    assert made.returncode == 0, made.stderr
-    lines = made.stdout.splitlines()
+    project = bake(first_port=9000, **answers)
+    said = capfd.readouterr()
+    lines = said.out.splitlines()
     assert len(lines) <= 10
-    project = tmp_path / "out" / "my-service"
     for word in ("My Service", str(project), "9000", "9003", "9080", *answers.values()):
-        assert word in made.stdout
+        assert word in said.out
     for command in (
         "cd my-service && make setup",
         ".venv/bin/my-service user add demo",
         "make run",
     ):
         assert any(line.strip().startswith(command) for line in lines)
-    assert "http://localhost:8888" in made.stdout
-    assert made.stderr == ""
+    assert "http://localhost:8888" in said.out
+    assert said.err == ""
 
 
 @pytest.mark.parametrize(

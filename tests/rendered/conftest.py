@@ -7,6 +7,14 @@ import pytest
 from tests.bake import COMBINATIONS, bake
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, those that look at one combination stay together."""
+    for item in items:
+        chosen = getattr(item, "callspec", None) and item.callspec.params.get("answers")
+        if chosen in COMBINATIONS and "combination" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("-".join(chosen.values())))
+
+
 @pytest.fixture(
     scope="session", params=COMBINATIONS, ids=lambda answers: "-".join(answers.values())
 )

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.bake import CHOICES, COMBINATIONS, CONTEXT, TEMPLATE, covering, files_of
+from tests.bake import CHOICES, CONTEXT, TEMPLATE, covering, files_of
 from tests.bake import bake as bake_into
 from tests.environment import CACHE, environment, tools
 
 NASTY = "\"'\\ \\u0041 %s ${x} {{ y }} {% z %} # < > & \N{WOMAN}"
 EXTREMES = [
-    # One for all that differ in nothing but `ci`.
-    *(answers for answers in COMBINATIONS if answers["ci"] == CHOICES["ci"][0]),
+    *covering(leaving_out="ci"),
     {"project_slug": "a"},
     {"project_slug": "s" * 32},
     {"project_slug": "-".join(["ab"] * 11)},

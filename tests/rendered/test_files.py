@@ -53,6 +53,19 @@ def compile_python(source: str) -> None:
     compile(source, "a file", "exec")
 
 
+@functools.cache
+def read_shell(script: str) -> None:
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+@functools.cache
+def targets_of(markdown: str) -> list[str]:
+    """Where the links and images of a text lead."""
+    tokens = MarkdownIt("commonmark").parse(markdown)
+    inline = [child for token in tokens for child in token.children or []]
+    return [str(child.attrs.get("href") or child.attrs.get("src") or "") for child in inline]
+
+
 def parse_toml(path: Path) -> None:
     tomllib.loads(path.read_text(encoding="utf-8"))
 
@@ -83,7 +96,7 @@ def parse_python(path: Path) -> None:
 
 
 def parse_shell(path: Path) -> None:
-    subprocess.run(["bash", "-n", path], check=True)
+    read_shell(path.read_text(encoding="utf-8"))
 
 
 def parse_svg(path: Path) -> None:
@@ -95,10 +108,7 @@ def parse_page(path: Path) -> None:
 
 
 def parse_links(path: Path) -> None:
-    tokens = MarkdownIt("commonmark").parse(path.read_text(encoding="utf-8"))
-    inline = [child for token in tokens for child in token.children or []]
-    targets = [str(child.attrs.get("href") or child.attrs.get("src") or "") for child in inline]
-    for target in filter(None, targets):
+    for target in filter(None, targets_of(path.read_text(encoding="utf-8"))):
         if not re.match(r"[a-z]+:|#", target):
             assert (path.parent / target.partition("#")[0]).exists(), f"a link to {target}"
 
