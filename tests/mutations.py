@@ -332,6 +332,13 @@ ROWS = [
         f"{HERE}test_ci.py",
     ),
     Mutation(
+        "updates of the template",
+        "hooks/post_gen_project.py",
+        'open(".cruft.json", "w"',
+        'open(os.devnull, "w"',
+        "tests/answers/test_link.py",
+    ),
+    Mutation(
         "static files",
         "runtime/static_files.py",
         "public, max-age=31536000, immutable",

@@ -41,6 +41,13 @@ def script_of(job: dict[str, Any]) -> list[str]:
     return [step["run"] for step in job["steps"] if "run" in step and "name" not in step]
 
 
+def proposal_of(job: dict[str, Any]) -> list[str]:
+    """The lines that propose an update, once it is made."""
+    if "script" in job:
+        return job["script"][1:]
+    return [step["run"] for step in job["steps"] if step.get("name") == "open a pull request"]
+
+
 def preparation_of(job: dict[str, Any]) -> list[str]:
     """The lines that prepare the machine for the service's database."""
     if "script" in job:
@@ -65,7 +72,7 @@ def test_only_the_files_of_the_choice_are_there(ci: str, bake: Callable[..., Pat
 
 
 @pytest.mark.parametrize("database", CHOICES["database"])
-@pytest.mark.parametrize("job", ["check", "newest", "template"])
+@pytest.mark.parametrize("job", ["check", "newest", "update"])
 def test_both_services_run_the_same_lines(
     database: str, job: str, bake: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -73,9 +80,10 @@ def test_both_services_run_the_same_lines(
     github = jobs_of(bake(ci="github", database=database, project_slug="one"))[job]
     gitlab = jobs_of(bake(ci="gitlab", database=database, project_slug="two"))[job]
     lines = [line.replace("/one ", "/two ") for line in script_of(github)]
-    assert lines == script_of(gitlab)
+    proposing = 1 if job == "update" else None
+    assert lines == script_of(gitlab)[:proposing]
     assert preparation_of(github) == preparation_of(gitlab)
-    assert bool(preparation_of(gitlab)) == (database == "postgresql" and job != "template")
+    assert bool(preparation_of(gitlab)) == (database == "postgresql")
 
 
 @pytest.mark.parametrize("ci", [ci for ci, names in FILES.items() if names])
@@ -87,6 +95,17 @@ def test_the_newest_tornado_is_tried_each_week_and_stops_nobody(
     assert "schedule" in (job.get("if") or job["rules"][0]["if"])
     assert job.get("continue-on-error") or job.get("allow_failure")
     assert script_of(job) == ["make setup test-newest"]
+
+
+@pytest.mark.parametrize("ci", [ci for ci, names in FILES.items() if names])
+def test_the_template_is_asked_each_week(ci: str, bake: Callable[..., Path]) -> None:
+    """The job runs where a schedule asks for it, fails if it cannot look, and may propose."""
+    job = jobs_of(bake(ci=ci))["update"]
+    assert "schedule" in (job.get("if") or job["rules"][0]["if"])
+    assert not job.get("continue-on-error")
+    assert not job.get("allow_failure")
+    assert script_of(job)[0] == "make update COMMIT=1"
+    assert "push" in "\n".join(proposal_of(job))
 
 
 def test_a_clone_of_gitlab_is_closed(bake: Callable[..., Path], tmp_path: Path) -> None:
