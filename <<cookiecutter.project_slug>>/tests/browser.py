@@ -1,4 +1,4 @@
-"""A browser as far as the service can tell: it keeps cookies and sends a form's token back."""
+"""A browser for the tests: it keeps cookies and sends a form's token back."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -26,7 +26,7 @@ def cookies_of(response: HTTPResponse) -> SimpleCookie:
 
 
 async def next_message(socket: WebSocketClientConnection) -> str | None:
-    """Return what the other side sends next, None if it closes the socket instead."""
+    """Return the next message of the server, None if it closes the socket instead."""
     async with asyncio.timeout(DEADLINE_SECONDS):
         message = await socket.read_message()
     assert not isinstance(message, bytes)
@@ -34,7 +34,7 @@ async def next_message(socket: WebSocketClientConnection) -> str | None:
 
 
 async def close_code(socket: WebSocketClientConnection) -> int | None:
-    """Read until the other side closes the socket, and return with which code."""
+    """Read until the server closes the socket, and return its code."""
     while await next_message(socket) is not None:
         pass
     return socket.close_code
@@ -59,7 +59,7 @@ class Browser:
         form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> HTTPResponse:
-        """Send any request, with no more than what is given here and the cookies."""
+        """Send any request, with the cookies and only what is given here."""
         response = await self.client.fetch(
             self.url + path,
             raise_error=False,
@@ -84,7 +84,7 @@ class Browser:
         form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> HTTPResponse:
-        """Send a form, with the token that every page with a form brings along."""
+        """Send a form, with the token from its page."""
         if self.xsrf_cookie not in self.cookies:
             await self.get("/" if self.session_cookie in self.cookies else "/login")
         token = {"_xsrf": self.cookies[self.xsrf_cookie]}
@@ -94,7 +94,7 @@ class Browser:
         return await self.post("/login", {"name": name, "password": password})
 
     async def user(self) -> str | None:
-        """Return as whom the service knows this browser, None for nobody."""
+        """Return the user who is signed in with this browser, or None."""
         response = await self.get("/api/me")
         if response.code == 401:
             return None

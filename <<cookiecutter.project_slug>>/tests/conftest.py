@@ -1,18 +1,18 @@
-"""The fixtures: all that a test can ask for.
+"""The fixtures of the tests.
 
 nowhere      (always) an empty folder to work in, and none of your own settings
-databases    makes databases and takes them away
-new_url      the URL of a database that is not there yet
+databases    creates and deletes databases
+new_url      the URL of a database that does not exist yet
 folder       that folder with an `.env`, and a database with the users ada and bob
-cheap        passwords hashed so cheaply that no test waits for them; most of these bring it
+cheap        hashing parameters so cheap that no test waits; most of these fixtures include it
 database     the database of the folder
 accounts     the accounts in it
 open_site    open_site(release="2", ...): the service in this process, with these settings
 site         the service in this process, with the settings of the folder
 browser      a browser for that site; `site.browser()` is another one
 start        await start("--fork", "2", PORT="1", ...): the service in a process of its own
-receiver     takes what the service sends out by HTTP
-logs         logs(): the lines that were logged so far, as they look in production
+receiver     receives what the service sends out by HTTP
+logs         logs(): the lines logged so far, in the format of production
 """
 
 import asyncio
@@ -78,7 +78,7 @@ def new_url(databases: Databases) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def migrated(databases: Databases) -> str:
-    """The URL of the database that `folder` copies, made once by the real migrations."""
+    """The URL of the database that `folder` copies, migrated once."""
     url = databases.new_url()
 
     async def make() -> None:
@@ -125,7 +125,7 @@ async def accounts(database: Database, cheap: None) -> AsyncIterator[Accounts]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[AsyncHTTPClient]:
-    """What the browsers send their requests with."""
+    """The HTTP client of the browsers."""
     client = AsyncHTTPClient(force_instance=True, defaults={"request_timeout": 20})
     yield client
     client.close()
@@ -205,7 +205,7 @@ def logs(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], list[str]]
         return lines
 
     class Printing(logging.Handler):
-        """As the real handler, but pytest replaces the standard output between fixture and test."""
+        """Writes to the current `sys.stdout`, as pytest replaces it between fixture and test."""
 
         def emit(self, record: logging.LogRecord) -> None:
             print(self.format(record))

@@ -1,4 +1,4 @@
-"""The service while it runs: as `Site` in the test's own process, as `Process` in another one."""
+"""The running service: `Site` in the test's own process, `Process` in another one."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from .waiting import until
 
 @dataclass
 class Site:
-    """The service in the test's own process, where the test can reach into it."""
+    """The service in the test's own process, open to the test's inspection."""
 
     settings: Settings
     app: Service
@@ -36,7 +36,7 @@ class Site:
 
 
 class Process:
-    """The service in a process of its own, with all that it has written so far in `output`."""
+    """The service in a process of its own, with its output so far in `output`."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, port: int, client: AsyncHTTPClient
@@ -53,14 +53,14 @@ class Process:
             self.output.append(line.decode().rstrip("\n"))
 
     async def says(self, text: str, times: int = 1) -> None:
-        """Wait until so many lines of the output hold this text."""
+        """Wait until at least `times` lines of the output contain this text."""
         await until(
             lambda: sum(text in line for line in self.output) >= times,
             f"{text!r} ({times} times) in the output",
         )
 
     async def answers(self, path: str = "/readyz", code: int = 200) -> None:
-        """Wait until an address is answered with this code."""
+        """Wait until the answer to a path has this status code."""
 
         async def asked() -> bool:
             try:
@@ -71,7 +71,7 @@ class Process:
         await until(asked, f"{code} from {path}")
 
     async def refuses(self) -> None:
-        """Wait until nobody listens on the port."""
+        """Wait until the port refuses connections."""
 
         async def asked() -> bool:
             try:
@@ -91,8 +91,8 @@ class Process:
         os.killpg(self.process.pid, number)
 
     async def end(self) -> int:
-        """Wait until this process and all its children are gone; return its exit code."""
-        # The output ends when the last one that could write to it is gone.
+        """Wait until this process and all its children have ended; return its exit code."""
+        # The output ends when the last process that could write to it has ended.
         await until(self._reading.done, "the end of the process and its children")
         return await self.process.wait()
 
@@ -107,7 +107,7 @@ class Process:
 
 
 def free_port() -> int:
-    """Return a port nobody listens on, outside the range from which the system takes its own."""
+    """Return a free port outside the range from which the system takes its own."""
     while True:
         port = 20_000 + secrets.randbelow(10_000)
         with socket.socket() as probe, contextlib.suppress(OSError):

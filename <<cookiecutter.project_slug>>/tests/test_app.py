@@ -1,4 +1,4 @@
-"""The application: what the settings make of it."""
+"""The application, as the settings configure it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ STATIC = Path(service.__file__).resolve().parent / "static"
 
 
 async def test_the_settings_reach_tornado(open_site: Callable[..., Site]) -> None:
-    """What Tornado knows as settings is set, and comes from ours where it is a choice."""
+    """Tornado's settings are set, and follow ours where there is a choice."""
     site = open_site(
         debug=True,
         autoreload=False,
@@ -36,7 +36,7 @@ async def test_the_settings_reach_tornado(open_site: Callable[..., Site]) -> Non
 
 
 def test_every_route_has_a_name_and_the_common_base() -> None:
-    """A page can be linked to by name, and has the headers and errors of all others."""
+    """Every page can be linked to by name, and has the common headers and errors."""
     names = [rule.name for rule in ROUTES]
     assert len({*names, None}) == len(names) + 1
     for rule in ROUTES:
@@ -45,8 +45,8 @@ def test_every_route_has_a_name_and_the_common_base() -> None:
         assert issubclass(rule.target, RequestHandler)
 
 
-async def test_two_sites_share_nothing_but_the_database(open_site: Callable[..., Site]) -> None:
-    """Putting an application together twice gives two that do not disturb each other."""
+async def test_two_applications_share_only_the_database(open_site: Callable[..., Site]) -> None:
+    """Two applications in one process do not affect each other."""
     one, two = open_site(release="1"), open_site(release="2")
     browser = one.browser()
     await browser.sign_in()

@@ -32,7 +32,7 @@ from .browser import BETTER, PASSWORD
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, dict[str, object]]]:
-    """What the command line would have served, instead of serving it."""
+    """The calls of `serve`, recorded instead of made."""
     served: list[tuple[Settings, dict[str, object]]] = []
     monkeypatch.setattr(cli, "serve", lambda settings, _, **how: served.append((settings, how)))
     monkeypatch.setattr(cli, "configure_logs", lambda *_, **__: None)
@@ -41,7 +41,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, dict[str, ob
 
 @pytest.fixture
 def type_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | bytes], None]:
-    """type_in("..."): what stands on the standard input of the next command."""
+    """type_in("..."): sets the standard input of the next command."""
 
     def type_in(typed: str | bytes) -> None:
         typed = typed.encode() if isinstance(typed, str) else typed
@@ -74,7 +74,7 @@ def exit_code(*arguments: str) -> int | str | None:
 def test_serve_is_the_default(
     folder: Path, served: list[tuple[Settings, dict[str, object]]]
 ) -> None:
-    """Without the name of a command the service is served, with or without options."""
+    """Without a command name the service starts, with or without options."""
     for arguments in ([], ["serve"], ["--port", "1234"], ["serve", "--port", "1234"]):
         cli.run(arguments)
     assert [settings.port for settings, _ in served] == [8888, 8888, 1234, 1234]
@@ -84,15 +84,15 @@ def test_serve_is_the_default(
 def test_the_options_of_serve_reach_the_server(
     folder: Path, served: list[tuple[Settings, dict[str, object]]]
 ) -> None:
-    """Host, port, debug mode and the way to run processes can be given on the command line."""
+    """The command line sets host, port, debug mode and the way to run processes."""
     cli.run(["--host", "::1", "--port", "1234", "--debug", "--reuse-port", "--fork", "3"])
     ((settings, how),) = served
     assert (settings.host, settings.port, settings.debug) == ("::1", 1234, True)
     assert how == {"reuse_port": True, "processes": 3}
 
 
-def test_a_process_that_serves_loads_nothing_for_other_commands() -> None:
-    """While processes restart one after another, each starts as fast as it can."""
+def test_serve_imports_nothing_of_other_commands() -> None:
+    """A serving process starts as fast as possible, for the sake of rolling restarts."""
     script = (
         f"import sys, {cli.__name__};"
         "print(*{'alembic', 'mako', 'zxcvbn'} & {name.partition('.')[0] for name in sys.modules})"
@@ -104,13 +104,13 @@ def test_a_process_that_serves_loads_nothing_for_other_commands() -> None:
 @pytest.mark.parametrize(
     "arguments", [["serve"], ["migrate"], ["user", "add", "eve", "--password-stdin"]], ids=str
 )
-def test_wrong_settings_are_told_instead_of_a_traceback(
+def test_wrong_settings_are_listed_without_a_traceback(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     type_in: Callable[[str | bytes], None],
     arguments: list[str],
 ) -> None:
-    """A command that needs the settings ends with all that is wrong, before it does anything."""
+    """A command that needs the settings first lists everything that is wrong with them."""
     type_in(PASSWORD)
     monkeypatch.setenv("COOKIE_SECRET", "changeme")
     monkeypatch.setenv("DRAIN_SECONDS", "soon")
@@ -126,8 +126,8 @@ def test_wrong_settings_are_told_instead_of_a_traceback(
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["user", "--help"]])
-def test_help_is_given(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Help needs no settings, and no name or description can break it."""
+def test_help_is_printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Help needs no settings, and works with any name and description."""
     with pytest.raises(SystemExit) as ended:
         cli.run(arguments)
     assert ended.value.code == 0
@@ -135,20 +135,20 @@ def test_help_is_given(arguments: list[str], capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["user"], ["user", "add"]])
-def test_what_it_does_not_know_it_refuses(
+def test_unknown_commands_and_options_are_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A command or an option that does not exist ends with the usage."""
+    """An unknown command or option ends with the usage."""
     with pytest.raises(SystemExit) as ended:
         cli.run(arguments)
     assert ended.value.code == 2
     assert "usage:" in capsys.readouterr().err
 
 
-def test_migrate_makes_the_database(
+def test_migrate_creates_the_database(
     folder: Path, new_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One command leads from nothing to a database that fits the code."""
+    """One command creates a database that fits the code."""
     monkeypatch.setenv("DATABASE_URL", new_url)
     cli.run(["migrate"])
     asyncio.run(check_migrations(new_url))
@@ -160,7 +160,7 @@ def test_an_account_is_made_with_a_password_from_standard_input(
     type_in: Callable[[str | bytes], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`user add` makes an account, and never shows the password."""
+    """`user add` creates an account, and never shows the password."""
     type_in(f"{BETTER}\nanother line\n")
     cli.run(["user", "add", "eve", "--password-stdin"])
     assert capsys.readouterr().out == "Made the account eve.\n"
@@ -170,7 +170,7 @@ def test_an_account_is_made_with_a_password_from_standard_input(
 def test_an_account_is_made_with_a_password_typed_twice(
     folder: Path, cheap: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A mistyped password is refused, and no account is made."""
+    """A mistyped password is refused, and no account is created."""
     typed = iter([PASSWORD, BETTER, PASSWORD, PASSWORD])
     monkeypatch.setattr("getpass.getpass", lambda _: next(typed))
     with pytest.raises(SystemExit, match="The two passwords differ"):
@@ -222,29 +222,29 @@ def test_a_password_that_no_form_can_send_makes_no_account(
     typed: str | bytes,
     reason: str,
 ) -> None:
-    """What a form cannot send is refused at once: the account could never sign in."""
+    """A password that no form can send is refused: the account could never sign in."""
     type_in(typed)
     with pytest.raises(SystemExit, match=reason):
         cli.run(["user", "add", "eve", "--password-stdin"])
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"], ids=ascii)
-def test_a_line_ends_as_on_any_system(
+def test_line_ends_of_every_system_are_accepted(
     folder: Path, cheap: None, type_in: Callable[[str | bytes], None], end: str
 ) -> None:
-    """The end of the line belongs to no password."""
+    """The end of the line is not part of the password."""
     type_in(BETTER + end)
     cli.run(["user", "add", "eve", "--password-stdin"])
     assert can_sign_in("eve", BETTER)
 
 
-def test_an_operator_looks_after_an_account(
+def test_an_operator_manages_an_account(
     folder: Path,
     cheap: None,
     type_in: Callable[[str | bytes], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Disable, enable, reset, list, end sessions, clear attempts: each says what it has done."""
+    """Disable, enable, reset, list, end sessions, clear attempts: each reports its effect."""
 
     def said(*arguments: str) -> str:
         cli.run(arguments)
@@ -274,10 +274,10 @@ def test_an_operator_looks_after_an_account(
     assert said("attempts", "clear") == "Cleared the failed attempts on all accounts.\n"
 
 
-def test_what_an_operator_does_is_logged(
+def test_commands_of_operators_are_logged(
     folder: Path, cheap: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The security log goes to standard error, with the user of the machine as the address."""
+    """The security log goes to standard error, with the operating system's user as address."""
     cli.run(["user", "disable", "ada"])
     entry = json.loads(capsys.readouterr().err)
     assert (entry["logger"], entry["event"]) == ("security", "account_disabled")
@@ -288,20 +288,20 @@ def test_what_an_operator_does_is_logged(
 @pytest.mark.parametrize(
     "arguments", [["user", "disable"], ["user", "sessions"], ["attempts", "clear"]], ids=str
 )
-def test_an_account_that_is_not_there_is_named(folder: Path, arguments: list[str]) -> None:
-    """An operator who mistypes a name reads it."""
+def test_a_missing_account_is_named(folder: Path, arguments: list[str]) -> None:
+    """The error shows a mistyped name to the operator."""
     with pytest.raises(SystemExit, match="There is no account named 'eve'"):
         cli.run([*arguments, "eve"])
 
 
-def test_a_database_without_tables_is_told_with_the_remedy(
+def test_a_database_without_tables_suggests_migrate(
     folder: Path,
     new_url: str,
     cheap: None,
     monkeypatch: pytest.MonkeyPatch,
     type_in: Callable[[str | bytes], None],
 ) -> None:
-    """A command on a database without its schema says to migrate."""
+    """A command on a database without tables suggests `migrate`."""
     type_in(PASSWORD)
     make_database(new_url)
     monkeypatch.setenv("DATABASE_URL", new_url)
@@ -310,8 +310,8 @@ def test_a_database_without_tables_is_told_with_the_remedy(
         cli.run(["user", "add", "eve", "--password-stdin"])
 
 
-def test_a_new_secret_is_a_good_one(capsys: pytest.CaptureFixture[str]) -> None:
-    """What `secret new` prints can be put into COOKIE_SECRET, and is another one each time."""
+def test_a_new_secret_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
+    """The output of `secret new` is valid in COOKIE_SECRET, and different each time."""
     printed = set()
     for _ in range(3):
         cli.run(["secret", "new"])
@@ -324,7 +324,7 @@ def test_a_new_secret_is_a_good_one(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_secret_in_the_folder_is_rotated(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`secret rotate` takes a step each time; what is too early can be forced."""
+    """`secret rotate` takes one step each time; a step that comes too early can be forced."""
     for step in ("Step 1 of 3", "Step 2 of 3"):
         cli.run(["secret", "rotate"])
         assert capsys.readouterr().out.startswith(step)
@@ -337,7 +337,7 @@ def test_the_secret_in_the_folder_is_rotated(
 def test_the_secret_of_servers_is_rotated(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With `--file` the step is taken there and nowhere else, whatever the environment says."""
+    """With `--file` only that file changes, whatever the environment contains."""
     before = (folder / ".env").read_text()
     servers = folder / "production.env"
     servers.write_text(before)
@@ -348,10 +348,10 @@ def test_the_secret_of_servers_is_rotated(
     assert (folder / ".env").read_text() == before
 
 
-def test_a_secret_that_comes_from_elsewhere_is_rotated_there(
+def test_a_secret_in_the_environment_is_not_rotated_in_a_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the environment has the secret, changing `.env` would change nothing."""
+    """When the environment sets the secret, a change of `.env` would have no effect."""
     before = (folder / ".env").read_text()
     monkeypatch.setenv("COOKIE_SECRET", "1:x")
     with pytest.raises(SystemExit, match="COOKIE_SECRET is set in the environment, which wins"):
@@ -378,7 +378,7 @@ UNCHECKED = Finding("X003", Severity.UNCHECKED, "It is away.", "Ask again.")
         ("false", [UNCHECKED], 0, f"{UNCHECKED}\n"),
     ],
 )
-def test_a_check_tells_what_it_found(
+def test_check_prints_its_findings(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     ci: str,
@@ -386,7 +386,7 @@ def test_a_check_tells_what_it_found(
     code: int,
     shown: str,
 ) -> None:
-    """`check` ends with 1 for an error, in CI with 3 for what it could not see; it tells the rest."""
+    """`check` exits with 1 for an error, in CI with 3 for what it could not check."""
     monkeypatch.setenv("CI", ci)
     monkeypatch.setattr(checks, "check_local", lambda: findings)
     assert exit_code("check") == code
@@ -398,7 +398,7 @@ def test_a_check_tells_what_it_found(
 def test_a_site_is_checked_from_outside(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With --url the site at that address is checked, which needs no settings."""
+    """`check --url` checks the site at that address, without settings."""
 
     async def check_site(url: str) -> list[Finding]:
         assert url == "https://example.com"
@@ -412,7 +412,7 @@ def test_a_site_is_checked_from_outside(
         cli.run(["check", "--url", "nonsense"])
 
 
-def test_the_settings_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """`settings` needs no settings, and prints what stands in `.env.example`."""
+def test_settings_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`settings` needs no settings, and prints the text of `.env.example`."""
     cli.run(["settings"])
     assert capsys.readouterr().out == env_example(Settings)

@@ -16,8 +16,8 @@ def user(name: str, created_at: datetime | None = None) -> User:
     return User(name=name, password_hash="", created_at=created_at or datetime.now(UTC))
 
 
-async def test_a_transaction_is_kept_whole_or_not_at_all(database: Database) -> None:
-    """What a block did is there afterwards if it ended well, and gone if it raised."""
+async def test_a_transaction_is_atomic(database: Database) -> None:
+    """A block's changes stay if it ends well, and are rolled back if it raises."""
 
     async def add(name: str, divisor: int) -> None:
         async with database.transaction() as transaction:
@@ -33,8 +33,8 @@ async def test_a_transaction_is_kept_whole_or_not_at_all(database: Database) -> 
     assert names == {"ada", "bob", "kept"}
 
 
-async def test_times_come_back_aware_and_the_same(database: Database) -> None:
-    """A moment is stored as UTC, whatever zone it came in."""
+async def test_times_keep_their_moment(database: Database) -> None:
+    """A time is stored as UTC, from any zone, and read as aware."""
     moment = datetime(2025, 1, 2, 3, 4, 5, 6, tzinfo=timezone(timedelta(hours=9)))
     async with database.transaction() as transaction:
         transaction.add(user("tokyo", moment))
@@ -45,8 +45,8 @@ async def test_times_come_back_aware_and_the_same(database: Database) -> None:
     assert read.utcoffset() == timedelta(0)
 
 
-async def test_the_sessions_go_with_their_user(database: Database) -> None:
-    """Deleting a user leaves no session behind."""
+async def test_sessions_are_deleted_with_their_user(database: Database) -> None:
+    """Deleting a user deletes their sessions."""
     now = datetime.now(UTC)
     async with database.transaction() as transaction:
         gone = user("gone")
@@ -67,8 +67,8 @@ async def test_the_sessions_go_with_their_user(database: Database) -> None:
         assert await transaction.scalar(select(func.count()).select_from(Session)) == 0
 
 
-async def test_a_database_without_tables_does_not_answer_the_ping(new_url: str) -> None:
-    """One that was never migrated is as good as none."""
+async def test_the_ping_fails_without_tables(new_url: str) -> None:
+    """A database that was never migrated counts as unavailable."""
     make_database(new_url)
     database = Database(new_url)
     with pytest.raises(OperationalError, match=r"no such table|does not exist"):
@@ -76,8 +76,8 @@ async def test_a_database_without_tables_does_not_answer_the_ping(new_url: str) 
     await database.close()
 
 
-async def test_a_ping_that_is_cancelled_leaves_nothing_behind(database: Database) -> None:
-    """At whatever step it is given up, no connection stays out, and no lock in the way of others."""
+async def test_a_cancelled_ping_leaves_nothing_behind(database: Database) -> None:
+    """Cancelled at any step, it leaves no connection checked out and no lock held."""
     url = database.engine.url.render_as_string(hide_password=False)
     cancelled = 0
     # As many steps of the event loop as it takes on a new connection, and on one from the pool.
@@ -97,8 +97,8 @@ async def test_a_ping_that_is_cancelled_leaves_nothing_behind(database: Database
         await transaction.execute(text("DELETE FROM attempts"))
 
 
-async def test_one_at_a_time_holds_a_lock(database: Database) -> None:
-    """What reads first and writes then does so alone, in whatever process."""
+async def test_a_lock_is_exclusive(database: Database) -> None:
+    """A read followed by a write runs alone, across processes."""
     inside = 0
 
     async def enter() -> None:

@@ -1,4 +1,4 @@
-"""What the live panel is told, and when it is sent away."""
+"""The live panel: its messages, and when its socket closes."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from .waiting import until
 
 @pytest.fixture
 async def ticking(site: Site) -> AsyncIterator[Callable[[], None]]:
-    """ticking(): from now on the panels are told how the process is doing."""
+    """ticking(): starts the messages to the panels."""
     tasks: list[asyncio.Task[None]] = []
     yield lambda: tasks.append(asyncio.create_task(site.app.settings["live"].run()))
     for task in tasks:
@@ -29,8 +29,8 @@ async def ticking(site: Site) -> AsyncIterator[Callable[[], None]]:
             await task
 
 
-async def test_a_panel_is_told_how_its_process_is_doing(site: Site, browser: Browser) -> None:
-    """A message names the process and its release, and has the figures of the moment."""
+async def test_a_panel_gets_the_figures_of_its_process(site: Site, browser: Browser) -> None:
+    """A message has the process, its release and the current figures."""
     await browser.sign_in()
     site.app.metrics.lag_seconds = 0.0123456
     async with browser.websocket() as socket:
@@ -46,10 +46,10 @@ async def test_a_panel_is_told_how_its_process_is_doing(site: Site, browser: Bro
     assert message["uptime_seconds"] >= 0
 
 
-async def test_a_panel_closes_when_its_session_has_ended(
+async def test_a_panel_closes_when_its_session_ends(
     site: Site, ticking: Callable[[], None]
 ) -> None:
-    """Who is signed out elsewhere is soon told so here; everybody else stays connected."""
+    """A panel closes soon after its session ends elsewhere; the other panels stay open."""
     here, there = site.browser(), site.browser()
     await here.sign_in("ada")
     await there.sign_in("bob")
@@ -62,10 +62,10 @@ async def test_a_panel_closes_when_its_session_has_ended(
         assert await next_message(staying) is not None
 
 
-async def test_a_database_that_is_away_signs_nobody_out(
+async def test_panels_stay_open_without_the_database(
     site: Site, browser: Browser, ticking: Callable[[], None], databases: Databases
 ) -> None:
-    """As long as nobody can tell whether a session has ended, its panel goes on."""
+    """A panel stays open while the database cannot tell whether its session has ended."""
     await browser.sign_in()
     async with browser.websocket() as socket:
         await site.app.settings["database"].close()
@@ -76,8 +76,8 @@ async def test_a_database_that_is_away_signs_nobody_out(
             assert await next_message(socket) is not None
 
 
-async def test_a_draining_process_sends_its_panels_away(site: Site, browser: Browser) -> None:
-    """Panels that are open, or opened late, are told to try again: another process takes them."""
+async def test_a_draining_process_closes_its_panels(site: Site, browser: Browser) -> None:
+    """Panels, also those opened late, close with the code that makes browsers reconnect."""
     await browser.sign_in()
     async with browser.websocket() as early:
         await until(lambda: len(site.app.settings["live"]) == 1, "the socket to join")
@@ -87,8 +87,8 @@ async def test_a_draining_process_sends_its_panels_away(site: Site, browser: Bro
                 assert await close_code(socket) == SERVICE_RESTART == 1012
 
 
-async def test_a_panel_that_comes_to_a_drain(site: Site, browser: Browser) -> None:
-    """It gets no answer and is not waited for: the balancer asks another process instead."""
+async def test_a_draining_process_accepts_no_panel(site: Site, browser: Browser) -> None:
+    """The request gets no answer, so that the balancer tries another process."""
     await browser.sign_in()
     site.app.connections.draining = True
     with pytest.raises(HTTPStreamClosedError):

@@ -1,4 +1,4 @@
-"""The migrations: they lead to the tables in the code, from wherever one starts."""
+"""The migrations: they lead from any earlier schema to the tables in the code."""
 
 import asyncio
 import shutil
@@ -14,23 +14,23 @@ from << cookiecutter.__package_name >>.engine import make_database
 from << cookiecutter.__package_name >>.settings import load_settings
 
 
-async def test_the_migrations_make_the_tables_of_the_code(new_url: str) -> None:
-    """A new database has exactly the tables that the code describes; doing it twice is harmless."""
+async def test_migrations_create_the_tables_of_the_code(new_url: str) -> None:
+    """A new database has exactly the tables in the code; migrating twice is harmless."""
     for _ in range(2):
         await migrations.migrate(new_url)
     await migrations.check_migrations(new_url)
 
 
-async def test_several_may_migrate_at_the_same_time(new_url: str) -> None:
-    """Servers that are deployed to at once wait for each other, and all find the tables made."""
+async def test_simultaneous_migrations_wait_for_each_other(new_url: str) -> None:
+    """Deploys to several servers at once wait for each other, and all find the tables."""
     await asyncio.gather(*(migrations.migrate(new_url) for _ in range(4)))
     await migrations.check_migrations(new_url)
 
 
-async def test_a_difference_is_noticed_and_a_migration_for_it_written(
+async def test_a_difference_gets_a_new_migration(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where tables and code differ the check says so, and `migrate --new` mends it."""
+    """The check reports tables that differ from the code; `migrate --new` writes the migration."""
     copy = folder / "migrations"
     shutil.copytree(Path(migrations.__file__).parent, copy)
     monkeypatch.setattr(migrations, "__file__", str(copy / "__init__.py"))
@@ -49,15 +49,15 @@ async def test_a_difference_is_noticed_and_a_migration_for_it_written(
     await migrations.check_migrations(url)
 
 
-async def test_an_old_database_is_not_taken_for_a_new_one(new_url: str) -> None:
-    """A database that lacks migrations fails the check, and so a deploy that forgot them."""
+async def test_a_database_with_missing_migrations_fails_the_check(new_url: str) -> None:
+    """A deploy that skipped the migrations fails the check."""
     make_database(new_url)
     with pytest.raises(CommandError):
         await migrations.check_migrations(new_url)
 
 
-async def test_the_release_before_goes_on_with_the_new_schema(new_url: str) -> None:
-    """While a release replaces another one, the old one writes what it knows."""
+async def test_the_previous_release_works_with_the_new_schema(new_url: str) -> None:
+    """During a deploy the old release still writes to the migrated database."""
     await migrations.migrate(new_url)
     database = Database(new_url)
     async with database.transaction() as transaction:

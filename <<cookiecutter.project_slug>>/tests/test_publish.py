@@ -1,4 +1,4 @@
-"""The program `deploy/publish`, which keeps static files of all releases under their hashes."""
+"""The program `deploy/publish`, which stores the static files of all releases by their hashes."""
 
 import hashlib
 import os
@@ -27,14 +27,14 @@ def write(file: str, text: str) -> str:
 
 
 def stored() -> dict[str, str]:
-    """Each file of the store by its place, and what it holds."""
+    """Return the content of each file in the store, by path."""
     store = Path("store")
     files = (path for path in store.rglob("*") if path.is_file())
     return {str(file.relative_to(store)): file.read_text() for file in files}
 
 
 def test_every_file_is_found_by_its_hash() -> None:
-    """What changes between two releases is there in both forms, in folders too."""
+    """A file that differs between two releases is stored in both versions, also in subfolders."""
     expected = {
         write("one/style.css", "red"): "red",
         write("two/style.css", "blue"): "blue",
@@ -46,8 +46,8 @@ def test_every_file_is_found_by_its_hash() -> None:
     assert stored() == expected
 
 
-def test_what_is_there_stays_as_it_is() -> None:
-    """A second run changes nothing and says nothing; what else the store holds stays."""
+def test_a_second_run_changes_nothing() -> None:
+    """A second run changes and prints nothing; other content of the store stays."""
     place = Path("store", write("one/style.css", "red"))
     publish("store", "one")
     before = place.stat()
@@ -58,8 +58,8 @@ def test_what_is_there_stays_as_it_is() -> None:
     assert sorted(stored().values()) == ["blue", "red"]
 
 
-def test_what_no_folder_has_is_removed() -> None:
-    """With `--only`, nothing is left of a release that is gone, nor of a run that was killed."""
+def test_files_of_removed_releases_are_removed() -> None:
+    """With `--only`, files of removed releases and of killed runs are deleted."""
     kept = write("two/style.css", "blue")
     write("one/style.css", "red")
     publish("store", "one", "two")
@@ -69,8 +69,8 @@ def test_what_no_folder_has_is_removed() -> None:
     assert len(list(Path("store").iterdir())) == 1
 
 
-def test_what_was_damaged_is_mended() -> None:
-    """A file whose content is not that of its hash is replaced."""
+def test_a_damaged_file_is_replaced() -> None:
+    """A file whose content does not match its hash is replaced."""
     place = write("one/style.css", "red")
     publish("store", "one")
     Path("store", place).write_text("")
@@ -78,8 +78,8 @@ def test_what_was_damaged_is_mended() -> None:
     assert stored() == {place: "red"}
 
 
-def test_the_balancer_may_read_it() -> None:
-    """Whatever the rules for new files are, everybody may read what is published."""
+def test_published_files_are_readable_by_the_balancer() -> None:
+    """Published files are readable by everyone, whatever the umask is."""
     place = write("one/style.css", "red")
     before = os.umask(0o077)
     try:
@@ -92,8 +92,8 @@ def test_the_balancer_may_read_it() -> None:
 
 
 @pytest.mark.parametrize("folder", ["nothing", "file"])
-def test_no_folder_is_an_error(folder: str) -> None:
-    """A folder that is missing is told, and nothing is removed."""
+def test_a_missing_folder_is_an_error(folder: str) -> None:
+    """A missing folder is reported, and nothing is removed."""
     Path("file").touch()
     place = write("one/style.css", "red")
     publish("store", "one")

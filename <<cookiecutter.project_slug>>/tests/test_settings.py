@@ -1,4 +1,4 @@
-"""The settings: where they come from, and what is said about wrong ones."""
+"""The settings: their sources, and the messages about wrong ones."""
 
 import ast
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
 
 
 def test_a_deploy_names_the_release(folder: Path) -> None:
-    """What `.env.release` says, which a deploy writes into each release, wins over `.env`."""
+    """`.env.release`, which a deploy writes into each release, wins over `.env`."""
     with (folder / ".env").open("a") as env:
         env.write("RELEASE=old\n")
     (folder / ".env.release").write_text("RELEASE=20261125-081500-ab12cd34\n")
@@ -46,18 +46,18 @@ def test_a_deploy_names_the_release(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [".env", ".env.release"])
-def test_a_file_in_another_encoding_is_told_in_one_line(folder: Path, name: str) -> None:
-    """The message has the file, the line and the remedy, and nothing that stands in the file."""
+def test_a_file_in_another_encoding_is_a_one_line_error(folder: Path, name: str) -> None:
+    """The message has the file, the line and the remedy, and none of the file's content."""
     (folder / name).write_bytes(f"COOKIE_SECRET={SECRET}\n# für uns\n".encode("latin-1"))
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert str(caught.value) == f"{name}, line 2 is not UTF-8. Save the file as UTF-8."
 
 
-def test_a_file_that_must_not_be_read_is_told_in_one_line(
+def test_an_unreadable_file_is_a_one_line_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A command run as another user names the file that this user cannot read."""
+    """A command of another user names the file that this user cannot read."""
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -68,14 +68,14 @@ def test_a_file_that_must_not_be_read_is_told_in_one_line(
         load_settings()
 
 
-def test_a_byte_order_mark_is_no_part_of_a_name(nowhere: Path) -> None:
-    """Some editors of Windows begin each file with one."""
+def test_a_byte_order_mark_is_ignored(nowhere: Path) -> None:
+    """Some Windows editors begin each file with a byte-order mark."""
     (nowhere / ".env").write_text(f"\ufeffCOOKIE_SECRET={SECRET}\n", encoding="utf-8")
     assert load_settings().cookie_secret == parse_cookie_secret(SECRET)
 
 
-def test_a_file_that_is_named_is_read_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings of servers are not mixed with those of this machine, and wrong ones name it."""
+def test_a_named_file_is_read_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings for servers are not mixed with those of this machine; errors name the file."""
     monkeypatch.setenv("PORT", "1001")
     servers = folder / "production.env"
     servers.write_text(f"COOKIE_SECRET={OTHER}\nHOST=::1\n")
@@ -88,7 +88,7 @@ def test_a_file_that_is_named_is_read_alone(folder: Path, monkeypatch: pytest.Mo
 
 
 def test_the_defaults_are_those_of_production(folder: Path) -> None:
-    """The secret alone gives a safe configuration: no debug mode, and on loopback only."""
+    """The secret alone makes a safe configuration: no debug mode, and only on loopback."""
     settings = load_settings()
     assert settings.host == "127.0.0.1"
     assert settings.debug is False
@@ -101,8 +101,8 @@ def test_the_defaults_are_those_of_production(folder: Path) -> None:
     assert settings.log_level == "INFO"
 
 
-def test_debug_mode_turns_all_four_flags(folder: Path) -> None:
-    """DEBUG alone is Tornado's whole debug mode."""
+def test_debug_mode_sets_all_four_flags(folder: Path) -> None:
+    """DEBUG alone is Tornado's complete debug mode."""
     assert load_settings(debug=True).debug_flags == {
         "autoreload": True,
         "compiled_template_cache": False,
@@ -114,27 +114,29 @@ def test_debug_mode_turns_all_four_flags(folder: Path) -> None:
 @pytest.mark.parametrize("debug", [True, False])
 @pytest.mark.parametrize("flag", FLAGS)
 def test_each_flag_can_be_set_alone(folder: Path, flag: str, *, debug: bool) -> None:
-    """A flag that is given holds, whatever DEBUG says; the other three follow DEBUG."""
+    """A flag that is set wins over DEBUG; the other three follow DEBUG."""
     usual = load_settings(debug=debug).debug_flags
     for value in (True, False):
         flags = load_settings(debug=debug, **{flag: value}).debug_flags
         assert flags == usual | {flag: value}
 
 
-def test_an_empty_variable_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`PORT=` is the same as no PORT, as it comes from many process managers."""
+def test_an_empty_variable_counts_as_unset(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`PORT=`, as many process managers set it, is the same as no PORT."""
     monkeypatch.setenv("PORT", "")
     assert load_settings().port == 8888
 
 
-def test_settings_do_not_change(folder: Path) -> None:
-    """What a process started with stays as it is."""
+def test_settings_are_immutable(folder: Path) -> None:
+    """The settings of a process stay as they are at its start."""
     with pytest.raises(ValidationError):
         load_settings().port = 1
 
 
-def test_everything_wrong_is_told_at_once(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each problem has a line that names the variable and the remedy, and no value is shown."""
+def test_all_wrong_settings_are_reported_together(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each problem has a line with the variable and the remedy, and shows no value."""
     wrong = {
         "COOKIE_SECRET": "wrong-secret",
         "PORT": "wrong-port",
@@ -161,7 +163,7 @@ def test_everything_wrong_is_told_at_once(nowhere: Path, monkeypatch: pytest.Mon
 
 
 def test_without_a_secret_nothing_starts(nowhere: Path) -> None:
-    """A missing secret is told with the command that makes one."""
+    """The error for a missing secret names the command that makes one."""
     with pytest.raises(SettingsError, match=f"COOKIE_SECRET.*{service.COMMAND} secret new"):
         load_settings()
 
@@ -177,7 +179,7 @@ def test_without_a_secret_nothing_starts(nowhere: Path) -> None:
     ],
 )
 def test_good_secrets_are_accepted_in_their_order(text: str, versions: list[int]) -> None:
-    """The first secret is the one that signs."""
+    """The first secret signs."""
     assert list(parse_cookie_secret(text)) == versions
 
 
@@ -197,20 +199,20 @@ def test_good_secrets_are_accepted_in_their_order(text: str, versions: list[int]
     ],
 )
 def test_bad_secrets_are_refused_without_being_shown(text: str, reason: str) -> None:
-    """A secret that could be guessed, or that is ambiguous, is refused; the reason hides it."""
+    """Weak and ambiguous secrets are refused; the message does not contain them."""
     with pytest.raises(ValueError, match=reason) as caught:
         parse_cookie_secret(text)
     assert text[2:] == "" or text[2:] not in str(caught.value)
 
 
 def test_new_secrets_are_long_and_never_the_same() -> None:
-    """A new secret holds more than 32 random bytes."""
+    """A new secret has more than 32 random bytes."""
     assert len({new_secret() for _ in range(100)}) == 100
     assert len(new_secret()) >= 43
 
 
-def test_no_secret_is_shown_with_the_settings(folder: Path) -> None:
-    """Settings that end up in a message or a log give away neither the secret nor a password."""
+def test_printed_settings_hide_secrets(folder: Path) -> None:
+    """Settings in a message or a log show neither the secret nor a password."""
     settings = load_settings(database_url=URL)
     assert settings.database_url == URL
     for text in (repr(settings), str(settings), settings.model_dump_json()):
@@ -219,8 +221,8 @@ def test_no_secret_is_shown_with_the_settings(folder: Path) -> None:
         assert settings.host in text
 
 
-def test_no_secret_is_shown_with_what_is_wrong(folder: Path) -> None:
-    """Who mistypes one setting is not shown the others."""
+def test_settings_errors_hide_secrets(folder: Path) -> None:
+    """The error about one setting shows no other setting."""
     with pytest.raises(SettingsError, match="PORT") as caught:
         load_settings(database_url=URL, port="wrong")
     assert "pass-word" not in str(caught.value)
@@ -229,21 +231,21 @@ def test_no_secret_is_shown_with_what_is_wrong(folder: Path) -> None:
 @pytest.mark.parametrize(
     "url", ["nonsense+driver://host/name", "<< cookiecutter.database >>+nonsense:///file", "nonsense"]
 )
-def test_a_database_nobody_can_talk_to_is_told_with_the_settings(folder: Path, url: str) -> None:
-    """A DATABASE_URL with an unknown driver is a wrong setting, not a crash later on."""
+def test_an_unknown_database_driver_is_a_wrong_setting(folder: Path, url: str) -> None:
+    """A DATABASE_URL with an unknown driver is a wrong setting, not a later crash."""
     with pytest.raises(SettingsError, match="DATABASE_URL"):
         load_settings(database_url=url)
 
 
-def test_a_database_url_that_cannot_be_read_is_not_shown(folder: Path) -> None:
-    """A password that was not quoted breaks the URL into wrong parts, none of which is shown."""
+def test_an_invalid_database_url_is_not_shown(folder: Path) -> None:
+    """An unquoted password splits the URL in wrong places; the error shows no part of it."""
     with pytest.raises(SettingsError, match="DATABASE_URL") as caught:
         load_settings(database_url="<< cookiecutter.__database_scheme >>://user:p@ss:w0rd@host/name")
     assert "w0rd" not in str(caught.value)
 
 
 def test_the_example_lists_every_setting() -> None:
-    """`.env.example` is what the table of settings says; `make fix` writes it anew."""
+    """`.env.example` matches the table of settings; `make fix` rewrites it."""
     example = (PROJECT / ".env.example").read_text(encoding="utf-8")
     assert example == env_example(Settings)
     for name in Settings.model_fields:
@@ -251,7 +253,7 @@ def test_the_example_lists_every_setting() -> None:
 
 
 def test_the_defaults_in_the_example_are_the_defaults(nowhere: Path) -> None:
-    """Every line of the example, taken as it stands, changes nothing."""
+    """The lines of the example, enabled as they are, change nothing."""
     (nowhere / ".env").write_text(f"COOKIE_SECRET={SECRET}")
     usual = load_settings()
     lines = (
@@ -262,7 +264,7 @@ def test_the_defaults_in_the_example_are_the_defaults(nowhere: Path) -> None:
 
 
 def test_nothing_else_reads_the_environment() -> None:
-    """Settings are read in one place: pydantic asks the environment, and no other file does."""
+    """Settings are read in one place: only pydantic's file reads the environment."""
     package = Path(service.__file__).parent
     readers = {
         file.relative_to(package)

@@ -1,16 +1,16 @@
-"""Waiting for something to become true; no test sleeps for a while and hopes."""
+"""Waiting for conditions, so that no test sleeps for a fixed time."""
 
 import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
 
-# Far longer than anything takes: a longer wait is in vain.
+# Far longer than any condition takes.
 DEADLINE_SECONDS = 20
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], what: str) -> None:
-    """Return as soon as the condition holds; fail, naming what was waited for, if it never does."""
+    """Return as soon as the condition holds; after the deadline fail with its description."""
     end = time.monotonic() + DEADLINE_SECONDS
     while True:
         holds = condition()

@@ -245,7 +245,7 @@ def xsrf_cookies(visitor: Visitor) -> list[dict[str, object]]:
     return [cookie for cookie in visitor.context.cookies() if "xsrf" in cookie["name"]]
 
 
-def test_cookies_that_are_switched_off_are_named(visitor: Visitor) -> None:
+def test_disabled_cookies_are_explained(visitor: Visitor) -> None:
     """Who cannot sign in because the browser keeps no cookies reads that, each time."""
     page = visitor.page
 

@@ -131,7 +131,7 @@ def test_one_parent_forks(project: Project, port: int) -> None:
         service.wait_until(lambda: not processes_in(project.folder), "the children have ended")
 
 
-def test_debug_mode_does_not_go_with_fork(project: Project, port: int) -> None:
+def test_debug_mode_refuses_fork(project: Project, port: int) -> None:
     """Both together are refused in one line that says why."""
     said = refusal(Service(project, port, "--debug", "--fork", "2"))
     assert "--fork" in said

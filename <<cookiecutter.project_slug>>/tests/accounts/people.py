@@ -1,4 +1,4 @@
-"""What the tests of the accounts share."""
+"""Helpers of the accounts' tests."""
 
 from sqlalchemy import func, select
 
@@ -12,7 +12,7 @@ CLIENT = Client("192.0.2.1", "Test/1", "0" * 32)
 
 
 async def signed_in(accounts: Accounts, name: str = "ada") -> tuple[str, CurrentUser]:
-    """Sign in; return the token and whose it is."""
+    """Sign in; return the token and its user."""
     token = await accounts.sign_in(name, PASSWORD, CLIENT)
     assert token is not None
     user = await accounts.current_user(token)

@@ -1,4 +1,4 @@
-"""The rules about users and what they do."""
+"""The operations on accounts, and their rules."""
 
 import asyncio
 import functools
@@ -25,7 +25,7 @@ from .people import CLIENT, count_sessions, signed_in
 
 @pytest.fixture
 def elsewhere(database: Database, cheap: None) -> Iterator[Accounts]:
-    """The accounts as another process has them."""
+    """The accounts of another process."""
     elsewhere = Accounts(database)
     yield elsewhere
     elsewhere.close()
@@ -39,8 +39,8 @@ async def user_of(database: Database, name: str) -> User:
 
 
 @pytest.mark.parametrize("name", ["eve", "e", "0", "eve.m-n_o", "e" * 64])
-async def test_a_good_name_makes_an_account(accounts: Accounts, name: str) -> None:
-    """With a name that keeps to the rules one can sign in."""
+async def test_a_valid_name_makes_an_account(accounts: Accounts, name: str) -> None:
+    """An account with a valid name can sign in."""
     await accounts.add_user(name, PASSWORD, CLIENT)
     _, user = await signed_in(accounts, name)
     assert user.name == name
@@ -64,7 +64,7 @@ async def test_a_good_name_makes_an_account(accounts: Accounts, name: str) -> No
     ],
 )
 async def test_a_bad_name_is_refused(accounts: Accounts, name: str) -> None:
-    """What could be mistaken for another name, or for something else, is no name."""
+    """A name that could be mistaken for another name, or for something else, is refused."""
     with pytest.raises(AccountError, match="A name has 1 to 64 characters"):
         await accounts.add_user(name, PASSWORD, CLIENT)
 
@@ -81,23 +81,23 @@ async def test_a_bad_name_is_refused(accounts: Accounts, name: str) -> None:
         ("eve.marie.smith", "Take several words"),
     ],
 )
-async def test_a_password_that_will_not_do_is_refused(
+async def test_an_unsuitable_password_is_refused(
     accounts: Accounts, password: str, reason: str
 ) -> None:
-    """Too short and too easy to guess, the account's own name included, are refused alike."""
+    """Short passwords and easy ones, such as the account's own name, are refused."""
     with pytest.raises(AccountError, match=reason):
         await accounts.add_user("eve.marie.smith", password, CLIENT)
 
 
 async def test_a_name_is_taken_once(accounts: Accounts) -> None:
-    """The second account of a name is refused, and the first keeps its password."""
+    """A second account of the same name is refused, and the first keeps its password."""
     with pytest.raises(AccountError, match="An account named ada already exists"):
         await accounts.add_user("ada", BETTER, CLIENT)
     await signed_in(accounts, "ada")
 
 
-async def test_a_name_is_taken_once_even_at_the_same_moment(accounts: Accounts) -> None:
-    """Of several who ask for a name at the same moment exactly one gets it."""
+async def test_simultaneous_accounts_do_not_share_a_name(accounts: Accounts) -> None:
+    """Of several simultaneous requests for a name exactly one succeeds."""
     asked = (accounts.add_user("eve", PASSWORD, CLIENT) for _ in range(4))
     done = await asyncio.gather(*asked, return_exceptions=True)
     assert sorted(type(result).__name__ for result in done) == [*["AccountError"] * 3, "NoneType"]
@@ -115,10 +115,10 @@ async def test_only_the_right_pair_signs_in(
     assert await count_sessions(database) == 0
 
 
-async def test_the_database_is_asked_as_much_for_an_unknown_name(
+async def test_an_unknown_name_costs_the_same_queries(
     accounts: Accounts, database: Database
 ) -> None:
-    """A failed login asks the same questions whether there is such an account or not."""
+    """A failed login runs the same queries whether the account exists or not."""
     asked: list[str] = []
 
     def note(*query: object) -> None:
@@ -134,10 +134,10 @@ async def test_the_database_is_asked_as_much_for_an_unknown_name(
     assert questions[0] == questions[1] == questions[2]
 
 
-async def test_what_was_typed_as_a_name_counts_and_is_not_kept(
+async def test_a_typed_name_is_counted_but_not_stored(
     accounts: Accounts, database: Database
 ) -> None:
-    """Each name counts for itself, also one that nobody can have; it may be a password."""
+    """Each typed name, even an invalid one, is counted and not stored: it may be a password."""
     for _ in range(PER_NAME):
         assert await accounts.sign_in("no name", PASSWORD, CLIENT) is None
     with pytest.raises(Throttled):
@@ -149,7 +149,7 @@ async def test_what_was_typed_as_a_name_counts_and_is_not_kept(
 
 
 async def test_a_new_password_ends_all_sessions_of_its_user(accounts: Accounts) -> None:
-    """After a change the old password and every session are worthless; others notice nothing."""
+    """A change ends the old password and every session of this user, and of no other."""
     token, user = await signed_in(accounts, "ada")
     foreign_token, foreign = await signed_in(accounts, "bob")
     fresh = await accounts.change_password(user, PASSWORD, BETTER, CLIENT)
@@ -160,8 +160,8 @@ async def test_a_new_password_ends_all_sessions_of_its_user(accounts: Accounts) 
     assert await accounts.sign_in("ada", BETTER, CLIENT) is not None
 
 
-async def test_a_password_is_changed_by_whoever_knows_it(accounts: Accounts) -> None:
-    """Who found a browser signed in cannot take the account over."""
+async def test_changing_a_password_takes_the_current_one(accounts: Accounts) -> None:
+    """A stranger at a signed-in browser cannot take over the account."""
     token, user = await signed_in(accounts)
     for current, new, reason in (
         ("wrong", BETTER, "The current password is wrong"),
@@ -174,10 +174,10 @@ async def test_a_password_is_changed_by_whoever_knows_it(accounts: Accounts) -> 
     await signed_in(accounts)
 
 
-async def test_a_weak_hash_is_made_anew_at_the_next_login(
+async def test_a_weak_hash_is_replaced_at_the_next_login(
     accounts: Accounts, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the parameters rise, users get the stronger hash without noticing."""
+    """When the parameters rise, the next login stores a stronger hash."""
     before = (await user_of(database, "ada")).password_hash
     await signed_in(accounts)
     assert (await user_of(database, "ada")).password_hash == before
@@ -193,8 +193,8 @@ async def test_a_weak_hash_is_made_anew_at_the_next_login(
 
 
 @pytest.mark.parametrize("typed", ["Ada", " ada\t", "ADA", "\uff41\uff44\uff41"])
-async def test_a_name_is_what_was_meant(accounts: Accounts, typed: str) -> None:
-    """Capitals, spaces around it and full-width letters are no other name."""
+async def test_typed_names_are_normalized(accounts: Accounts, typed: str) -> None:
+    """Capitals, surrounding spaces and full-width letters make no other name."""
     assert await accounts.sign_in(typed, PASSWORD, CLIENT) is not None
 
 
@@ -209,18 +209,18 @@ async def test_a_name_is_what_was_meant(accounts: Accounts, typed: str) -> None:
 async def test_a_password_is_the_same_on_every_keyboard(
     accounts: Accounts, chosen: str, typed: str
 ) -> None:
-    """RFC 8265: how a letter or a space is encoded makes no other password."""
+    """RFC 8265: another encoding of a letter or a space makes no other password."""
     for name, first, second in (("eve", chosen, typed), ("eva", typed, chosen)):
         await accounts.add_user(name, first, CLIENT)
         assert await accounts.sign_in(name, second, CLIENT) is not None
 
 
-async def test_many_right_logins_at_once_all_succeed(
+async def test_many_correct_logins_at_once_all_succeed(
     accounts: Accounts, elsewhere: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An open attempt is no failed one, in whichever process: the right password only waits."""
+    """An open attempt is not a failure, in any process: a correct password only waits."""
     verify = accounts._passwords.verify
-    # As many are open as may fail, before the first of them ends.
+    # The number of open attempts reaches the limit of failures before the first of them ends.
     together = asyncio.Barrier(PER_NAME)
 
     async def verified(password: str, password_hash: str | None) -> bool:
@@ -240,7 +240,7 @@ async def test_many_right_logins_at_once_all_succeed(
 async def test_many_wrong_logins_at_once_do_not_slip_through(
     accounts: Accounts, elsewhere: Accounts
 ) -> None:
-    """Of many guesses at the same moment no more are looked at than the limit."""
+    """Of many simultaneous guesses no more than the limit are checked."""
     asked = (
         (accounts, elsewhere)[n % 2].sign_in("ada", f"wrong {n}", CLIENT)
         for n in range(3 * PER_NAME)
@@ -253,7 +253,7 @@ async def test_many_wrong_logins_at_once_do_not_slip_through(
 def after_verifying(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[object]]
 ) -> None:
-    """Let something happen once, when a password was verified and nothing was done yet."""
+    """Run an action once, between the verification of a password and its effect."""
     verify = accounts._passwords.verify
     pending = [happens]
 
@@ -266,10 +266,10 @@ def after_verifying(
     monkeypatch.setattr(accounts._passwords, "verify", verified)
 
 
-async def test_a_login_under_way_does_not_survive_a_new_password(
+async def test_a_pending_login_fails_after_a_new_password(
     accounts: Accounts, elsewhere: Accounts, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old password was right when it was verified, and starts no session afterwards."""
+    """An old password that was verified before the change starts no session after it."""
     _, user = await signed_in(accounts)
     change = functools.partial(elsewhere.change_password, user, PASSWORD, BETTER, CLIENT)
     after_verifying(accounts, monkeypatch, change)
@@ -278,19 +278,19 @@ async def test_a_login_under_way_does_not_survive_a_new_password(
     assert await accounts.sign_in("ada", BETTER, CLIENT) is not None
 
 
-async def test_a_login_under_way_does_not_survive_the_end_of_the_account(
+async def test_a_pending_login_fails_after_the_account_is_disabled(
     accounts: Accounts, elsewhere: Accounts, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An account that is disabled meanwhile starts no session."""
+    """An account that is disabled during a login gets no session."""
     after_verifying(accounts, monkeypatch, functools.partial(elsewhere.disable, "ada", CLIENT))
     assert await accounts.sign_in("ada", PASSWORD, CLIENT) is None
     assert await count_sessions(database) == 0
 
 
-async def test_of_two_changes_at_once_one_wins(
+async def test_of_two_simultaneous_changes_one_wins(
     accounts: Accounts, elsewhere: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change does not overwrite another one that it did not know, in another process."""
+    """A change does not overwrite a concurrent one in another process."""
     _, user = await signed_in(accounts)
     change = functools.partial(elsewhere.change_password, user, PASSWORD, BETTER, CLIENT)
     after_verifying(accounts, monkeypatch, change)
@@ -301,7 +301,7 @@ async def test_of_two_changes_at_once_one_wins(
 
 
 async def test_an_account_changes_its_password_once_at_a_time(accounts: Accounts) -> None:
-    """Changes cost a processor: of many at once for one account one is done."""
+    """Each change costs processor time: of many at once for one account, one is done."""
     _, user = await signed_in(accounts)
     asked = (accounts.change_password(user, PASSWORD, BETTER, CLIENT) for _ in range(8))
     done = await asyncio.gather(*asked, return_exceptions=True)
@@ -309,10 +309,10 @@ async def test_an_account_changes_its_password_once_at_a_time(accounts: Accounts
     assert sum("under way" in str(result) for result in done) == 7
 
 
-async def test_a_session_that_has_ended_changes_nothing(
+async def test_an_ended_session_changes_nothing(
     accounts: Accounts, elsewhere: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change whose session ends meanwhile is refused, and the password stays."""
+    """A change whose session ends in the meantime is refused, and the password stays."""
     _, user = await signed_in(accounts)
     after_verifying(accounts, monkeypatch, functools.partial(elsewhere.sign_out, user, CLIENT))
     with pytest.raises(AccountError, match="Your session has ended"):
@@ -320,8 +320,8 @@ async def test_a_session_that_has_ended_changes_nothing(
     assert await accounts.sign_in("ada", PASSWORD, CLIENT) is not None
 
 
-async def test_a_user_who_is_gone_changes_nothing(accounts: Accounts, database: Database) -> None:
-    """An account that was deleted meanwhile is an error that can be shown."""
+async def test_a_deleted_user_changes_nothing(accounts: Accounts, database: Database) -> None:
+    """An account that is deleted during the change gives an error that can be shown."""
     _, user = await signed_in(accounts)
     async with database.transaction() as transaction:
         await transaction.execute(text("DELETE FROM users WHERE name = 'ada'"))
@@ -329,8 +329,8 @@ async def test_a_user_who_is_gone_changes_nothing(accounts: Accounts, database: 
         await accounts.change_password(user, PASSWORD, BETTER, CLIENT)
 
 
-async def test_strangers_do_not_keep_a_user_from_a_new_password(accounts: Accounts) -> None:
-    """Failed logins count against logins, not against a user who is signed in."""
+async def test_failed_logins_do_not_block_a_password_change(accounts: Accounts) -> None:
+    """Failed logins count against logins, not against the signed-in user."""
     _, user = await signed_in(accounts)
     for _ in range(PER_NAME):
         await accounts.sign_in("ada", "wrong", CLIENT)
@@ -342,10 +342,10 @@ async def test_strangers_do_not_keep_a_user_from_a_new_password(accounts: Accoun
 @pytest.mark.parametrize(
     ("current", "new"), [("wrong", BETTER), (PASSWORD, "passwordpassword")], ids=["wrong", "easy"]
 )
-async def test_changes_that_fail_count_to_their_end(
+async def test_refused_changes_count_as_failures(
     accounts: Accounts, current: str, new: str
 ) -> None:
-    """A new password that is refused costs as much as a wrong one, and counts as much."""
+    """A refused new password costs as much as a wrong current one, and counts as much."""
     _, user = await signed_in(accounts)
     for _ in range(PER_NAME):
         with pytest.raises(AccountError):
@@ -355,8 +355,8 @@ async def test_changes_that_fail_count_to_their_end(
     assert await accounts.sign_in("ada", PASSWORD, CLIENT) is not None
 
 
-async def test_a_session_is_ended_by_the_password(accounts: Accounts) -> None:
-    """Who found a browser signed in cannot end the other sessions."""
+async def test_ending_a_session_takes_the_current_password(accounts: Accounts) -> None:
+    """A stranger at a signed-in browser cannot end the other sessions."""
     token, user = await signed_in(accounts)
     _, other = await signed_in(accounts)
     with pytest.raises(AccountError, match="The current password is wrong"):
@@ -368,7 +368,7 @@ async def test_a_session_is_ended_by_the_password(accounts: Accounts) -> None:
 
 
 async def test_an_operator_resets_a_password(accounts: Accounts) -> None:
-    """The user signs in with the new password at once, however many attempts have failed."""
+    """The user signs in with the new password at once, after any number of failed attempts."""
     token, _ = await signed_in(accounts)
     for _ in range(PER_NAME):
         await accounts.sign_in("ada", "wrong", CLIENT)
@@ -377,8 +377,8 @@ async def test_an_operator_resets_a_password(accounts: Accounts) -> None:
     assert await accounts.sign_in("ada", BETTER, CLIENT) is not None
 
 
-async def test_a_disabled_account_is_out_of_use_until_it_is_enabled(accounts: Accounts) -> None:
-    """Its sessions end, and its password is as good as a wrong one; others notice nothing."""
+async def test_a_disabled_account_cannot_sign_in_until_it_is_enabled(accounts: Accounts) -> None:
+    """Its sessions end, and its password counts as wrong; other accounts are not affected."""
     token, _ = await signed_in(accounts, "ada")
     foreign_token, foreign = await signed_in(accounts, "bob")
     await accounts.disable("ada", CLIENT)
@@ -391,7 +391,7 @@ async def test_a_disabled_account_is_out_of_use_until_it_is_enabled(accounts: Ac
 
 @pytest.mark.parametrize("name", ["bob", None])
 async def test_an_operator_clears_attempts(accounts: Accounts, name: str | None) -> None:
-    """A user whose attempts are forgotten need not wait; of other accounts they stay."""
+    """A user whose attempts are cleared need not wait; those on other accounts stay."""
     for _ in range(PER_NAME):
         await accounts.sign_in("ada", "wrong", CLIENT)
         await accounts.sign_in("bob", "wrong", CLIENT)
@@ -402,7 +402,7 @@ async def test_an_operator_clears_attempts(accounts: Accounts, name: str | None)
             await accounts.sign_in("ada", PASSWORD, CLIENT)
 
 
-async def test_an_account_that_is_not_there_is_named(accounts: Accounts) -> None:
-    """An operator who mistypes a name reads it."""
+async def test_a_missing_account_is_named(accounts: Accounts) -> None:
+    """The error shows a mistyped name to the operator."""
     with pytest.raises(AccountError, match="There is no account named 'eve'"):
         await accounts.disable("eve", CLIENT)

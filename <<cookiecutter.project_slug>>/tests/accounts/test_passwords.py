@@ -1,4 +1,4 @@
-"""Passwords: how they are hashed, and what the time of a check gives away."""
+"""Passwords: how they are hashed, and what the time of a check reveals."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from << cookiecutter.__package_name >>.accounts.passwords import Passwords
 
 @pytest.fixture
 async def real() -> AsyncIterator[Passwords]:
-    """Passwords as in production, not cheap ones."""
+    """Passwords with the hashing parameters of production."""
     real = Passwords()
     yield real
     real.close()
@@ -25,13 +25,13 @@ async def real() -> AsyncIterator[Passwords]:
 
 @pytest.fixture
 def keeper(cheap: None) -> Iterator[Passwords]:
-    """Passwords that cost next to nothing."""
+    """Passwords with cheap hashing parameters."""
     keeper = Passwords()
     yield keeper
     keeper.close()
 
 
-async def test_a_hash_is_as_strong_as_rfc_9106_asks(real: Passwords) -> None:
+async def test_hashes_meet_rfc_9106(real: Passwords) -> None:
     """argon2id with at least the second recommended option: 64 MiB, three passes."""
     parameters = extract_parameters(await real.hash("password"))
     assert parameters.type == Type.ID
@@ -41,7 +41,7 @@ async def test_a_hash_is_as_strong_as_rfc_9106_asks(real: Passwords) -> None:
 
 
 async def test_only_the_password_is_right(cheap: None) -> None:
-    """What was hashed is right and anything else is not; a hash is never the same twice."""
+    """The hashed password matches and no other does; two hashes are never the same."""
     keeper = Passwords()
     one, two = await keeper.hash("p\u00e4ssword "), await keeper.hash("p\u00e4ssword ")
     assert one != two
@@ -51,8 +51,10 @@ async def test_only_the_password_is_right(cheap: None) -> None:
     keeper.close()
 
 
-async def test_nobody_has_no_password(cheap: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a name that does not exist a hash is checked too, so that it takes as long."""
+async def test_an_unknown_name_takes_the_time_of_a_hash(
+    cheap: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For an unknown name a hash is checked, too, which takes as long."""
     keeper = Passwords()
     checked: list[str] = []
     verify = keeper._verify
@@ -70,17 +72,17 @@ async def test_nobody_has_no_password(cheap: None, monkeypatch: pytest.MonkeyPat
     keeper.close()
 
 
-async def test_weak_hashes_are_noticed(real: Passwords) -> None:
-    """A hash made with less than today's parameters is due to be made anew."""
+async def test_weak_hashes_are_outdated(real: Passwords) -> None:
+    """A hash with weaker parameters than today's is to be replaced."""
     weak = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("password")
     assert real.outdated(weak)
     assert not real.outdated(await real.hash("password"))
 
 
-async def test_the_loop_goes_on_while_passwords_are_hashed(
+async def test_hashing_does_not_block_the_event_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Hashing happens in threads: other requests are served meanwhile."""
+    """Threads hash the passwords: other requests are served meanwhile."""
     slow = functools.partial(PasswordHasher, time_cost=8, memory_cost=8 * 1024, parallelism=1)
     monkeypatch.setattr(passwords, "PasswordHasher", slow)
     keeper = Passwords()
@@ -94,7 +96,7 @@ async def test_the_loop_goes_on_while_passwords_are_hashed(
 
 
 def room(keeper: Passwords) -> int:
-    """Return how many find a place before the next one is refused."""
+    """Return how many requests find a place before the next one is refused."""
     with contextlib.ExitStack() as queue:
         for places in range(1000):
             try:
@@ -104,10 +106,10 @@ def room(keeper: Passwords) -> int:
     return 1000
 
 
-async def test_what_would_wait_too_long_is_refused_at_once(
+async def test_a_long_queue_refuses_at_once(
     keeper: Passwords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The queue has room for what is served in time, and for less where that takes longer."""
+    """The queue admits what is served in time, and less where hashing takes longer."""
     normal = room(keeper)
     assert 10 <= normal / keeper._workers <= 30
     monkeypatch.setattr(keeper, "_job_seconds", 2 * keeper._job_seconds)
@@ -116,8 +118,8 @@ async def test_what_would_wait_too_long_is_refused_at_once(
     assert room(keeper) == 1
 
 
-async def test_nothing_is_hashed_for_one_who_has_gone(keeper: Passwords) -> None:
-    """A job whose task was cancelled while it waited is dropped, and makes room at once."""
+async def test_nothing_is_hashed_for_a_disconnected_client(keeper: Passwords) -> None:
+    """A job whose task is cancelled while it waits is dropped, and frees its place at once."""
     over = threading.Event()
     busy = [asyncio.create_task(keeper._run(over.wait)) for _ in range(keeper._workers)]
     hashed: list[str] = []
@@ -146,7 +148,7 @@ async def test_nothing_is_hashed_for_one_who_has_gone(keeper: Passwords) -> None
 def test_scoring_a_password_takes_bounded_work(
     monkeypatch: pytest.MonkeyPatch, hostile: str
 ) -> None:
-    """However many readings its l33t characters have, no password makes the others wait."""
+    """No password delays the others, however many readings its l33t characters have."""
     looked_up = 0
     dictionary_match = matching.dictionary_match
 
@@ -160,8 +162,8 @@ def test_scoring_a_password_takes_bounded_work(
     assert 0 < looked_up <= 2 * passwords.SCORED_WORK
 
 
-async def test_no_common_password_is_taken(keeper: Passwords) -> None:
-    """ASVS 2.1.7: of the 30,000 most common passwords none that is long enough is accepted."""
+async def test_common_passwords_are_refused(keeper: Passwords) -> None:
+    """ASVS 2.1.7: none of the 30,000 most common passwords of sufficient length is accepted."""
     common = [word for word in FREQUENCY_LISTS["passwords"] if len(word) >= passwords.SHORTEST]
     assert len(FREQUENCY_LISTS["passwords"]) == 30_000
     assert len(common) > 200
@@ -179,7 +181,7 @@ async def test_no_common_password_is_taken(keeper: Passwords) -> None:
     ],
 )
 async def test_passwords_are_not_limited_to_some_characters(keeper: Passwords, fit: str) -> None:
-    """ASVS 2.1.2 to 2.1.4: long ones, spaces, any script and emoji are welcome."""
+    """ASVS 2.1.2 to 2.1.4: long passwords, spaces, any script and emoji are accepted."""
     assert await keeper.verify(fit, await keeper.new_hash(fit, "ada"))
 
 
@@ -196,7 +198,7 @@ async def test_passwords_are_not_limited_to_some_characters(keeper: Passwords, f
     ],
     ids=ascii,
 )
-async def test_what_no_form_can_send_is_no_password(
+async def test_a_password_that_no_form_can_send_is_refused(
     keeper: Passwords, unfit: str, reason: str
 ) -> None:
     """A password that could never be typed is refused when it is chosen."""

@@ -13,8 +13,8 @@ from << cookiecutter.__package_name >>.accounts.security_log import record
 @pytest.mark.parametrize(
     "separator", ["\n", "\r", "\x00", "\x1b[2J", "\x85", "\u2028", "\u202e", "\udcff"]
 )
-def test_nobody_forges_a_line(logs: Callable[[], list[str]], separator: str) -> None:
-    """ASVS 7.3.1: whatever a client sends, an event is one line of printable ASCII."""
+def test_log_lines_cannot_be_forged(logs: Callable[[], list[str]], separator: str) -> None:
+    """ASVS 7.3.1: an event is one line of printable ASCII, whatever a client sends."""
     sent = f"192.0.2.1{separator}forged"
     record("signed_in", Client(sent, request_id=sent), account=sent)
     (line,) = logs()
@@ -24,7 +24,7 @@ def test_nobody_forges_a_line(logs: Callable[[], list[str]], separator: str) -> 
 
 
 def test_no_level_silences_the_security_log() -> None:
-    """LOG_LEVEL is about what the service says of itself."""
+    """LOG_LEVEL applies to the other logs only."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

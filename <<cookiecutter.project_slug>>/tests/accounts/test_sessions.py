@@ -30,8 +30,8 @@ async def set_times(database: Database, **values: Any) -> None:
         await transaction.execute(update(Session).values(**values))
 
 
-async def test_a_session_knows_where_it_comes_from(accounts: Accounts) -> None:
-    """Address and browser are kept for the user to recognise it, cut to what has room."""
+async def test_a_session_records_address_and_browser(accounts: Accounts) -> None:
+    """A session stores address and browser, cut to the columns, so that its user recognizes it."""
     token = await accounts.sign_in("ada", PASSWORD, Client("a" * 99, "u" * 999))
     assert token is not None
     user = await accounts.current_user(token)
@@ -42,7 +42,7 @@ async def test_a_session_knows_where_it_comes_from(accounts: Accounts) -> None:
 
 
 async def test_the_database_does_not_hold_the_token(accounts: Accounts, database: Database) -> None:
-    """A copy of the database gives no session: only digests are stored."""
+    """A copy of the database opens no session: it stores only digests of tokens."""
     token, _ = await signed_in(accounts)
     async with database.transaction() as transaction:
         rows = (await transaction.execute(text("SELECT * FROM sessions"))).all()
@@ -52,7 +52,7 @@ async def test_the_database_does_not_hold_the_token(accounts: Accounts, database
 
 
 async def test_an_unused_session_ends(accounts: Accounts, database: Database) -> None:
-    """A session that was not used for a week is over, and until then it is not."""
+    """A session ends after a week without use, and not before."""
     token, user = await signed_in(accounts)
     await set_times(database, seen_at=datetime.now(UTC) - SESSION_IDLE_TIMEOUT + 60 * SECOND)
     assert await accounts.current_user(token) == user
@@ -62,8 +62,8 @@ async def test_an_unused_session_ends(accounts: Accounts, database: Database) ->
     assert await accounts.sessions.page(user.user_id) == ([], False)
 
 
-async def test_every_session_ends_some_day(accounts: Accounts, database: Database) -> None:
-    """However much it is used, a session is over after a month."""
+async def test_every_session_ends_after_a_month(accounts: Accounts, database: Database) -> None:
+    """A session ends after a month, however often it is used."""
     token, user = await signed_in(accounts)
     await set_times(database, created_at=datetime.now(UTC) - SESSION_MAX_AGE + 60 * SECOND)
     assert await accounts.current_user(token) == user
@@ -73,8 +73,8 @@ async def test_every_session_ends_some_day(accounts: Accounts, database: Databas
     assert await accounts.sessions.page(user.user_id) == ([], False)
 
 
-async def test_using_a_session_keeps_it(accounts: Accounts, database: Database) -> None:
-    """Use is noted, but not with each request: reading a page seldom costs a write."""
+async def test_use_extends_a_session(accounts: Accounts, database: Database) -> None:
+    """Use is recorded, but not at each request: most page views cost no write."""
     token, user = await signed_in(accounts)
 
     async def used(seen_at: datetime) -> datetime:
@@ -88,8 +88,8 @@ async def test_using_a_session_keeps_it(accounts: Accounts, database: Database) 
     assert await used(datetime.now(UTC) - SEEN_EVERY - SECOND) > lately
 
 
-async def test_ended_sessions_are_cleaned_up(accounts: Accounts, database: Database) -> None:
-    """A login removes all users' expired sessions."""
+async def test_a_login_deletes_expired_sessions(accounts: Accounts, database: Database) -> None:
+    """A login deletes the expired sessions of all users."""
     await signed_in(accounts, "ada")
     await set_times(database, seen_at=datetime.now(UTC) - SESSION_IDLE_TIMEOUT - SECOND)
     await signed_in(accounts, "bob")
@@ -99,7 +99,7 @@ async def test_ended_sessions_are_cleaned_up(accounts: Accounts, database: Datab
 async def test_sessions_are_listed_the_last_used_first(
     accounts: Accounts, database: Database
 ) -> None:
-    """A user sees all sessions of their own, in an order that helps, and nobody else's."""
+    """A user sees all of their own sessions, the last used first, and no others."""
     (_, old), (_, new), (_, foreign) = [
         await signed_in(accounts, name) for name in ("ada", "ada", "bob")
     ]
@@ -118,18 +118,18 @@ async def test_sessions_are_listed_the_last_used_first(
     assert await listed(foreign) == [foreign.session_id]
 
 
-async def test_no_session_gets_the_id_of_one_that_has_ended(accounts: Accounts) -> None:
-    """Ending a session from an outdated list never ends another one instead."""
+async def test_session_ids_are_never_reused(accounts: Accounts) -> None:
+    """Ending a session from an outdated list never ends another session instead."""
     _, ended = await signed_in(accounts, "ada")
     await accounts.sign_out(ended, CLIENT)
     _, new = await signed_in(accounts, "bob")
     assert new.session_id > ended.session_id
 
 
-async def test_requests_at_the_same_time_get_their_own_answers(
+async def test_simultaneous_requests_get_their_own_users(
     accounts: Accounts, database: Database
 ) -> None:
-    """Questions that are answered together are not mixed up, and cost few look-ups."""
+    """Look-ups that share a query are not mixed up, and cost few queries."""
     ada, bob = await signed_in(accounts, "ada"), await signed_in(accounts, "bob")
     looked_up: list[str] = []
 
@@ -143,8 +143,8 @@ async def test_requests_at_the_same_time_get_their_own_answers(
     assert sum("FROM sessions" in query for query in looked_up) <= 2
 
 
-async def test_one_who_gives_up_takes_the_answer_from_nobody(accounts: Accounts) -> None:
-    """A client that went away while its question was asked does not disturb the others."""
+async def test_a_cancelled_lookup_leaves_the_others(accounts: Accounts) -> None:
+    """A client that leaves during the query does not disturb the other requests."""
     token, user = await signed_in(accounts)
     impatient, patient = (asyncio.create_task(accounts.current_user(token)) for _ in range(2))
     await asyncio.sleep(0)
@@ -152,10 +152,10 @@ async def test_one_who_gives_up_takes_the_answer_from_nobody(accounts: Accounts)
     assert await patient == user
 
 
-async def test_a_question_that_fails_fails_for_all_and_the_next_is_asked_again(
+async def test_a_failed_query_fails_all_its_requests_only(
     accounts: Accounts, database: Database
 ) -> None:
-    """While the database is away everybody who asks is told so; afterwards all is as before."""
+    """Without the database every waiting request fails; afterwards look-ups work as before."""
     token, user = await signed_in(accounts)
     async with database.transaction() as transaction:
         await transaction.execute(text("ALTER TABLE sessions RENAME TO elsewhere"))
@@ -167,8 +167,8 @@ async def test_a_question_that_fails_fails_for_all_and_the_next_is_asked_again(
     assert await accounts.current_user(token) == user
 
 
-async def test_a_session_is_ended_by_its_user_only(accounts: Accounts) -> None:
-    """Knowing the id of somebody's session is not enough to end it."""
+async def test_only_its_user_ends_a_session(accounts: Accounts) -> None:
+    """The id of another user's session is not enough to end it."""
     token, user = await signed_in(accounts, "ada")
     _, foreign = await signed_in(accounts, "bob")
     await accounts.end_session(foreign, PASSWORD, user.session_id, CLIENT)
@@ -188,10 +188,10 @@ async def test_a_new_login_ends_the_session_it_replaces(
     assert await count_sessions(database) == 1
 
 
-async def test_an_account_has_so_many_sessions(
+async def test_an_account_has_a_limit_of_sessions(
     accounts: Accounts, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A login beyond the limit ends the session that was not used for the longest time."""
+    """A login beyond the limit ends the least recently used session."""
     monkeypatch.setattr(sessions, "SESSIONS_PER_USER", 3)
     _, foreign = await signed_in(accounts, "bob")
     all_of_ada = [await signed_in(accounts, "ada") for _ in range(5)]
@@ -203,7 +203,7 @@ async def test_an_account_has_so_many_sessions(
 async def test_sessions_are_listed_page_by_page(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many sessions there are, a page has a few; beyond the last there are none."""
+    """A page lists a limited number of sessions; a page after the last is empty."""
     monkeypatch.setattr(sessions, "SESSIONS_PER_PAGE", 2)
     users = [(await signed_in(accounts))[1] for _ in range(5)]
     ids = [user.session_id for user in reversed(users)]

@@ -1,4 +1,4 @@
-"""How often a password may be tried."""
+"""The limits on password attempts."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -47,8 +47,8 @@ async def set_time(database: Database, at: datetime) -> None:
         await transaction.execute(update(Attempt).values(at=at))
 
 
-async def test_an_account_stands_so_many_attempts(attempts: LoginThrottle) -> None:
-    """After ten failures within a quarter of an hour an account takes no more, from anywhere."""
+async def test_an_account_has_a_limit_of_failures(attempts: LoginThrottle) -> None:
+    """After ten failures within 15 minutes an account accepts no attempt, from any address."""
     for n in range(PER_NAME):
         await fail(attempts, "ada", f"192.0.2.{n}")
     with pytest.raises(Throttled, match=r"Too many attempts\. Try again in 15 minutes"):
@@ -56,8 +56,8 @@ async def test_an_account_stands_so_many_attempts(attempts: LoginThrottle) -> No
     await fail(attempts, "bob", ADDRESS)
 
 
-async def test_an_address_has_so_many_attempts(attempts: LoginThrottle) -> None:
-    """One password tried on many accounts is stopped by the address."""
+async def test_an_address_has_a_limit_of_failures(attempts: LoginThrottle) -> None:
+    """The limit by address stops one password that is tried on many accounts."""
     for n in range(PER_ADDRESS):
         await fail(attempts, f"user-{n}", ADDRESS)
     with pytest.raises(Throttled):
@@ -68,7 +68,7 @@ async def test_an_address_has_so_many_attempts(attempts: LoginThrottle) -> None:
 
 
 async def test_an_ipv6_network_counts_as_one_address(attempts: LoginThrottle) -> None:
-    """Nobody gets more attempts by taking other addresses of their own network."""
+    """Other addresses of the same network give a client no more attempts."""
     for n in range(PER_ADDRESS):
         await fail(attempts, f"user-{n}", f"2001:db8:0:1:{n:x}::1")
     with pytest.raises(Throttled):
@@ -77,7 +77,7 @@ async def test_an_ipv6_network_counts_as_one_address(attempts: LoginThrottle) ->
 
 
 async def test_a_wider_ipv6_network_has_a_limit_too(attempts: LoginThrottle) -> None:
-    """A customer with a /48 has 65,536 networks of their own, and not as many attempts."""
+    """A customer with a /48 has 65,536 networks, but not as many attempts."""
     for n in range(NETWORKS[48]):
         await fail(attempts, f"user-{n}", f"2001:db8:0:{n:x}::1")
     with pytest.raises(Throttled):
@@ -85,18 +85,18 @@ async def test_a_wider_ipv6_network_has_a_limit_too(attempts: LoginThrottle) -> 
     await fail(attempts, "another", "2001:db8:1::1")
 
 
-async def test_an_address_nobody_can_read_has_a_limit_too(attempts: LoginThrottle) -> None:
-    """What is no address counts together with all else that is none."""
+async def test_invalid_addresses_share_one_limit(attempts: LoginThrottle) -> None:
+    """Everything that is not an address counts together."""
     for n in range(PER_ADDRESS):
         await fail(attempts, f"user-{n}", f"nonsense-{n}")
     with pytest.raises(Throttled):
         await fail(attempts, "another", "")
 
 
-async def test_open_attempts_keep_others_waiting(
+async def test_an_attempt_waits_for_open_ones(
     attempts: LoginThrottle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While as many are open as may fail, the next one waits for their outcome, and not for long."""
+    """At the limit of open attempts the next one waits for their outcome, for a limited time."""
     monkeypatch.setattr(throttle, "WAIT_SECONDS", 0)
     async with asyncio.TaskGroup() as group:
         over = asyncio.Event()
@@ -119,10 +119,10 @@ async def test_open_attempts_keep_others_waiting(
         await waiting
 
 
-async def test_an_attempt_that_breaks_off_has_failed(
+async def test_an_interrupted_attempt_has_failed(
     attempts: LoginThrottle, database: Database
 ) -> None:
-    """A client that hangs up has tried; one whose database went away has not."""
+    """An attempt counts if its client disconnects, and does not if the database fails."""
     for error in (asyncio.CancelledError(), OperationalError("", None, Exception())):
         with pytest.raises(type(error)):
             async with attempts.sign_in("ada", ADDRESS):
@@ -132,10 +132,10 @@ async def test_an_attempt_that_breaks_off_has_failed(
         assert set(await transaction.scalars(select(Attempt.is_open))) == {False}
 
 
-async def test_an_attempt_of_a_process_that_died_has_failed(
+async def test_an_attempt_of_a_dead_process_has_failed(
     attempts: LoginThrottle, database: Database
 ) -> None:
-    """Nobody waits for what will never end."""
+    """No later attempt waits for an open attempt of a dead process."""
     for _ in range(PER_NAME):
         await fail(attempts, "ada", ADDRESS)
     async with database.transaction() as transaction:
@@ -146,15 +146,15 @@ async def test_an_attempt_of_a_process_that_died_has_failed(
 
 
 async def test_all_processes_count_together(attempts: LoginThrottle, database: Database) -> None:
-    """The count is in the database: another process, or the same after a restart, knows it."""
+    """The count is in the database: another process, or a restarted one, has the same."""
     for _ in range(PER_NAME):
         await fail(attempts, "ada", ADDRESS)
     with pytest.raises(Throttled):
         await fail(LoginThrottle(database), "ada", ADDRESS)
 
 
-async def test_time_heals(attempts: LoginThrottle, database: Database) -> None:
-    """The message has the time until the next attempt; then the old ones are forgotten."""
+async def test_failures_expire(attempts: LoginThrottle, database: Database) -> None:
+    """The message names the time until the next attempt; then the old failures are deleted."""
     for _ in range(PER_NAME):
         await fail(attempts, "ada", ADDRESS)
     await set_time(database, datetime.now(UTC) - WINDOW + timedelta(seconds=90))
@@ -166,10 +166,10 @@ async def test_time_heals(attempts: LoginThrottle, database: Database) -> None:
     assert await count(database) == 2
 
 
-async def test_a_clock_that_was_ahead_keeps_nobody_waiting(
+async def test_a_corrected_clock_does_not_prolong_the_wait(
     attempts: LoginThrottle, database: Database
 ) -> None:
-    """After the clock is corrected the wait is no longer than for an attempt of now."""
+    """After the clock is set back the wait is no longer than for an attempt made now."""
     for _ in range(PER_NAME):
         await fail(attempts, "ada", ADDRESS)
     await set_time(database, datetime.now(UTC) + timedelta(days=2))
@@ -180,7 +180,7 @@ async def test_a_clock_that_was_ahead_keeps_nobody_waiting(
 async def test_a_success_clears_the_account_and_not_the_address(
     attempts: LoginThrottle, database: Database
 ) -> None:
-    """One who knows a password cannot use it to go on guessing others."""
+    """A client that knows one password cannot use it to guess others without limit."""
     for _ in range(PER_NAME - 1):
         await fail(attempts, "ada", ADDRESS)
     await succeed(attempts, "bob", ADDRESS)

@@ -18,14 +18,14 @@ def sessions_on(page: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["/account", "/account/sessions"])
-async def test_strangers_change_nothing(browser: Browser, path: str) -> None:
-    """Who is not signed in is refused, whatever the form says."""
+async def test_the_account_needs_a_session(browser: Browser, path: str) -> None:
+    """A request without a session is refused, whatever its form contains."""
     form = {"current_password": PASSWORD, "new_password": BETTER, "session": "1"}
     assert (await browser.post(path, form)).code == 403
 
 
 async def test_a_changed_password_signs_out_everywhere_else(site: Site) -> None:
-    """After a change only the browser that made it is signed in, and only the new one is right."""
+    """After a change only its browser is signed in, and only the new password is accepted."""
     here, there, stranger = site.browser(), site.browser(), site.browser()
     await here.sign_in()
     await there.sign_in()
@@ -51,10 +51,10 @@ async def test_a_changed_password_signs_out_everywhere_else(site: Site) -> None:
     ],
     ids=["wrong", "easy", "short", "long", "empty"],
 )
-async def test_a_password_that_will_not_do_is_told(
+async def test_an_unsuitable_password_is_explained(
     site: Site, current: str, new: str, reason: str
 ) -> None:
-    """The page says why the password stays as it is, and nobody is signed out."""
+    """The page says why the password was not changed, and no session ends."""
     here, there = site.browser(), site.browser()
     await here.sign_in()
     await there.sign_in()
@@ -65,8 +65,8 @@ async def test_a_password_that_will_not_do_is_told(
     assert (await here.sign_in("ada", PASSWORD)).code == 303
 
 
-async def test_the_sessions_are_listed_with_where_they_come_from(site: Site) -> None:
-    """Every session shows its address and browser; only the others can be ended."""
+async def test_sessions_are_listed_with_address_and_browser(site: Site) -> None:
+    """Every session shows its address and browser; only the other sessions can be ended."""
     here = site.browser(User_Agent="Here/1", X_Real_IP="192.0.2.1")
     there = site.browser(User_Agent="<b>There/2", X_Real_IP="2001:db8::2")
     await here.sign_in()
@@ -78,8 +78,8 @@ async def test_the_sessions_are_listed_with_where_they_come_from(site: Site) -> 
     assert len(sessions_on(response.body)) == 1
 
 
-async def test_another_session_of_mine_can_be_ended(site: Site) -> None:
-    """Ending a session signs that browser out at once and this one not."""
+async def test_a_user_ends_another_session(site: Site) -> None:
+    """Ending a session signs out its browser at once, and not this one."""
     here, there = site.browser(), site.browser()
     await here.sign_in()
     await there.sign_in()
@@ -94,7 +94,7 @@ async def test_another_session_of_mine_can_be_ended(site: Site) -> None:
 
 
 async def test_all_other_sessions_can_be_ended(site: Site) -> None:
-    """One form signs out every browser but this one."""
+    """One form signs out every browser except this one."""
     here, *there = [site.browser() for _ in range(3)]
     for browser in (here, *there):
         await browser.sign_in()
@@ -104,7 +104,7 @@ async def test_all_other_sessions_can_be_ended(site: Site) -> None:
 
 
 async def test_ending_a_session_takes_the_password(site: Site) -> None:
-    """ASVS 3.3.4: who found a browser signed in does not sign the others out."""
+    """ASVS 3.3.4: without the password a stranger at this browser cannot sign the others out."""
     here, there = site.browser(), site.browser()
     await here.sign_in()
     await there.sign_in()
@@ -115,7 +115,7 @@ async def test_ending_a_session_takes_the_password(site: Site) -> None:
 
 
 async def test_sessions_are_shown_page_by_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many there are, a page shows a few, and leads on to the others."""
+    """A page shows a limited number of sessions and links to the others."""
     monkeypatch.setattr(sessions, "SESSIONS_PER_PAGE", 2)
     browsers = [site.browser(User_Agent=f"Browser/{n}") for n in range(3)]
     for browser in browsers:
@@ -132,10 +132,10 @@ async def test_sessions_are_shown_page_by_page(site: Site, monkeypatch: pytest.M
     ]
 
 
-async def test_a_change_that_has_ended_meanwhile_is_no_fault(
+async def test_a_session_that_ends_during_the_change_signs_in_again(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the new session has ended before its page was made, the browser signs in again."""
+    """If the new session ends before its page is rendered, the browser signs in again."""
     browser = site.browser()
     await browser.sign_in()
     accounts: Accounts = site.app.settings["accounts"]
@@ -154,7 +154,7 @@ async def test_a_change_that_has_ended_meanwhile_is_no_fault(
 
 
 async def test_a_stale_form_leads_back_to_the_account(browser: Browser) -> None:
-    """A form with an old token does nothing, and its page leads to one with a new token."""
+    """A form with an old token changes nothing; its page links to a form with a new one."""
     await browser.sign_in()
     for path in ("/account", "/account/sessions"):
         response = await browser.request("POST", path, {"_xsrf": "old"})
@@ -164,8 +164,8 @@ async def test_a_stale_form_leads_back_to_the_account(browser: Browser) -> None:
         assert 'href="/account"' in page
 
 
-async def test_sessions_of_others_are_out_of_reach(site: Site) -> None:
-    """Nobody sees or ends a session of somebody else."""
+async def test_a_user_cannot_touch_sessions_of_others(site: Site) -> None:
+    """A user neither sees nor ends the session of another user."""
     ada, elsewhere, bob = site.browser(), site.browser(), site.browser(X_Real_IP="192.0.2.77")
     await ada.sign_in("ada")
     await elsewhere.sign_in("ada")
@@ -181,8 +181,8 @@ async def test_sessions_of_others_are_out_of_reach(site: Site) -> None:
 
 
 @pytest.mark.parametrize("made_up", ["0", "99999", "9" * 20, "9" * 5000], ids=len)
-async def test_a_session_that_never_was_is_ended_already(browser: Browser, made_up: str) -> None:
-    """The id of a session that is gone, or never was, is no error."""
+async def test_ending_an_unknown_session_is_no_error(browser: Browser, made_up: str) -> None:
+    """The id of an ended session, or of none, is not an error."""
     await browser.sign_in()
     response = await browser.post(
         "/account/sessions", {"session": made_up, "current_password": PASSWORD}
@@ -192,8 +192,8 @@ async def test_a_session_that_never_was_is_ended_already(browser: Browser, made_
 
 
 @pytest.mark.parametrize("made_up", ["", "x", "-1", "1.5", "\u00b2", "1 OR 1=1"])
-async def test_what_is_no_session_is_refused(browser: Browser, made_up: str) -> None:
-    """An id that is no number is the client's mistake."""
+async def test_an_invalid_session_id_is_refused(browser: Browser, made_up: str) -> None:
+    """An id that is not a number is the client's error."""
     await browser.sign_in()
     assert (
         await browser.post("/account/sessions", {"session": made_up, "current_password": PASSWORD})
@@ -201,8 +201,8 @@ async def test_what_is_no_session_is_refused(browser: Browser, made_up: str) -> 
     assert (await browser.post("/account/sessions")).code == 400
 
 
-async def test_guessing_the_password_of_a_found_browser_is_stopped(browser: Browser) -> None:
-    """The form for a new password is no way around the limit on logins."""
+async def test_password_guesses_at_a_signed_in_browser_are_limited(browser: Browser) -> None:
+    """The form for a new password does not bypass the limit on guesses."""
     await browser.sign_in()
     form = {"current_password": "wrong", "new_password": BETTER}
     for _ in range(PER_NAME):

@@ -17,8 +17,8 @@ def error_of(response: HTTPResponse) -> dict[str, object]:
     return error  # type: ignore[no-any-return]
 
 
-async def test_me_is_who_is_signed_in(browser: Browser) -> None:
-    """`/api/me` tells a program as whom it is signed in."""
+async def test_me_is_the_signed_in_user(browser: Browser) -> None:
+    """`/api/me` returns the name of the user."""
     await browser.sign_in()
     response = await browser.get("/api/me")
     assert response.headers["Content-Type"] == "application/json; charset=UTF-8"
@@ -36,20 +36,20 @@ async def test_me_is_who_is_signed_in(browser: Browser) -> None:
     ],
 )
 async def test_errors_are_json(browser: Browser, method: str, path: str, status: int) -> None:
-    """What goes wrong below /api/ is told in the same few fields each time."""
+    """Errors below /api/ are JSON, with the same few fields each time."""
     response = await browser.request(method, path)
     assert response.code == status
     assert error_of(response)["status"] == status
 
 
 async def test_a_program_sends_the_token_in_a_header(browser: Browser) -> None:
-    """A request that is no form carries its token in X-XSRFToken; 405 shows that it got past."""
+    """Without a form the token is sent in X-XSRFToken; a 405 shows that it was accepted."""
     await browser.get("/login")
     token = {"X-XSRFToken": browser.cookies[browser.xsrf_cookie]}
     assert (await browser.request("POST", "/api/me", headers=token)).code == 405
 
 
 async def test_no_cache_keeps_an_answer(browser: Browser) -> None:
-    """What is answered to one user is kept for nobody."""
+    """No cache may store an answer to a user."""
     for path in ("/api/me", "/api/nothing"):
         assert (await browser.get(path)).headers["Cache-Control"] == "no-store"

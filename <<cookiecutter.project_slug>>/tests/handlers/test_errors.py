@@ -1,4 +1,4 @@
-"""The answer to an address that the service does not have."""
+"""The answer to unknown addresses."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from ..browser import Browser
     "path", ["/nothing", "/login/", "/account/x", "//", "/%00", "/..%2f", "/%ff"]
 )
 async def test_an_unknown_address_is_not_found(browser: Browser, path: str) -> None:
-    """Whatever is not in the table of routes is answered with a page that says 404."""
+    """An address without a route is answered with a page that says 404."""
     response = await browser.get(path)
     assert response.code == 404
     assert "There is nothing at this address." in response.body.decode()
@@ -19,6 +19,6 @@ async def test_an_unknown_address_is_not_found(browser: Browser, path: str) -> N
 async def test_a_form_to_an_unknown_address_is_not_found_either(
     browser: Browser, method: str
 ) -> None:
-    """The answer is 404 rather than a complaint about a token, also to a foreign page."""
+    """The answer is 404, not a refused token, and to a form of another site, too."""
     headers = {"Origin": "https://evil.example"}
     assert (await browser.request(method, "/nothing", {}, headers)).code == 404

@@ -8,15 +8,15 @@ from ..running import Site
 HOSTILE = """</title><script>alert("1")</script>{{ 1 + 1 }} & '"""
 
 
-async def test_strangers_are_asked_to_sign_in(browser: Browser) -> None:
-    """Without a session the page shows the way to sign in, and no panel."""
+async def test_home_without_a_session_links_to_the_login(browser: Browser) -> None:
+    """Without a session the page links to the login and has no panel."""
     page = (await browser.get("/")).body.decode()
     assert 'href="/login"' in page
     assert "live-panel" not in page
 
 
-async def test_users_are_greeted(browser: Browser) -> None:
-    """A signed-in user sees their name, the panel, its script and the way out."""
+async def test_home_greets_the_user(browser: Browser) -> None:
+    """A signed-in user sees their name, the panel, its script and the button to sign out."""
     await browser.sign_in()
     page = (await browser.get("/")).body.decode()
     assert "Hello, ada" in page
@@ -26,7 +26,7 @@ async def test_users_are_greeted(browser: Browser) -> None:
 
 
 async def test_names_are_text(site: Site, browser: Browser) -> None:
-    """Whatever the service is called, its pages show the name and never run it."""
+    """Pages show the service's name as text and never run it as code."""
     site.app.settings["template_names"] |= {"service_name": HOSTILE, "description": HOSTILE}
     shown = (
         "&lt;/title&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;{{ 1 + 1 }} &amp; &#x27;"
@@ -38,7 +38,7 @@ async def test_names_are_text(site: Site, browser: Browser) -> None:
 
 
 async def test_pages_need_nothing_that_the_policy_forbids(site: Site, browser: Browser) -> None:
-    """No script or style stands in a page, and nothing comes from another host."""
+    """Pages have no inline script or style, and load nothing from another host."""
     site.app.settings["template_names"] |= {"service_name": "Service", "description": "A service"}
     await browser.sign_in()
     for path in ("/", "/account", "/nothing"):

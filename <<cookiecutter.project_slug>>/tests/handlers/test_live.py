@@ -1,4 +1,4 @@
-"""The WebSocket behind the live panel: who gets in."""
+"""The WebSocket behind the live panel: which browsers may open it."""
 
 import pytest
 from tornado.httpclient import HTTPClientError
@@ -10,8 +10,8 @@ from ..running import Site
 from ..waiting import until
 
 
-async def test_strangers_are_told_to_sign_in(browser: Browser) -> None:
-    """Who is not signed in gets no figures but a code that says why."""
+async def test_the_panel_needs_a_session(browser: Browser) -> None:
+    """Without a session the socket sends no figures, and closes with a code that says why."""
     async with browser.websocket() as socket:
         assert await close_code(socket) == SIGNED_OUT == 4401
 
@@ -28,7 +28,7 @@ async def test_another_site_gets_no_figures(browser: Browser, headers: dict[str,
 
 
 async def test_a_page_of_this_site_joins(site: Site, browser: Browser) -> None:
-    """The browser of a signed-in user joins, and leaves again when the tab is closed."""
+    """A signed-in browser joins, and leaves when its tab is closed."""
     await browser.sign_in()
     async with browser.websocket({"Origin": site.url}):
         await until(lambda: len(site.app.settings["live"]) == 1, "the socket to join")
@@ -36,5 +36,5 @@ async def test_a_page_of_this_site_joins(site: Site, browser: Browser) -> None:
 
 
 async def test_a_plain_request_is_refused(browser: Browser) -> None:
-    """An address that only speaks WebSocket says so."""
+    """A plain HTTP request to the WebSocket's URL gets 400."""
     assert (await browser.get("/live")).code == 400

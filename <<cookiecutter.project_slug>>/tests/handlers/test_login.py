@@ -1,4 +1,4 @@
-"""Signing in and out, as a browser sees it."""
+"""Signing in and out with a browser."""
 
 import asyncio
 import html
@@ -62,8 +62,8 @@ HARMLESS = [
 WHERE = [*((trick, "/") for trick in TRICKS), *((path, path) for path in HARMLESS)]
 
 
-async def test_whoever_signs_in_is_known_until_they_sign_out(browser: Browser) -> None:
-    """The right password makes the browser known to the service, signing out ends that."""
+async def test_a_user_stays_signed_in_until_sign_out(browser: Browser) -> None:
+    """The right password signs a browser in; signing out ends that."""
     assert await browser.user() is None
     response = await browser.sign_in("ada")
     assert response.code == 303
@@ -76,14 +76,14 @@ async def test_whoever_signs_in_is_known_until_they_sign_out(browser: Browser) -
 
 
 async def test_a_wrong_password_and_an_unknown_name_look_the_same(browser: Browser) -> None:
-    """Whether an account exists cannot be told from the answer to a failed login."""
+    """The answer to a failed login does not reveal whether the account exists."""
     wrong = await browser.sign_in("ada", "not the password")
     unknown = await browser.sign_in("eve", "not the password")
     assert wrong.code == unknown.code == 422
     assert WRONG in wrong.body.decode()
 
     def same(page: bytes) -> str:
-        """The page without the name that was typed in and what is new in each answer."""
+        """Return the page without the typed name and the values that are new in each answer."""
         text = re.sub(r'value="(ada|eve|2\|[^"]*)"', "", page.decode())
         return re.sub(r'<span class="code">[0-9a-f]{32}</span>', "", text)
 
@@ -91,8 +91,8 @@ async def test_a_wrong_password_and_an_unknown_name_look_the_same(browser: Brows
     assert await browser.user() is None
 
 
-async def test_guessing_is_stopped(site: Site) -> None:
-    """After too many failures even the right password has to wait, and the page says how long."""
+async def test_password_guesses_are_limited(site: Site) -> None:
+    """After too many failures the right password has to wait, too; the page says how long."""
     browser = site.browser(X_Real_IP="192.0.2.1")
     for _ in range(PER_NAME):
         assert (await browser.sign_in("ada", "wrong")).code == 422
@@ -106,7 +106,7 @@ async def test_guessing_is_stopped(site: Site) -> None:
 
 
 async def test_the_password_is_not_shown_again(browser: Browser) -> None:
-    """After a failed login the form keeps the name and the way to go on, not the password."""
+    """After a failed login the form keeps the name and the next page, but not the password."""
     form = {"name": '"><b>ada', "password": "not the password", "next": "/account"}
     page = (await browser.post("/login", form)).body.decode()
     assert 'value="&quot;&gt;&lt;b&gt;ada"' in page
@@ -115,7 +115,7 @@ async def test_the_password_is_not_shown_again(browser: Browser) -> None:
 
 
 async def test_every_form_carries_the_token(browser: Browser) -> None:
-    """The token that a form must send back stands in the form itself."""
+    """Each form contains the token that it must send back."""
     page = (await browser.get("/login")).body.decode()
     token = re.search(r'name="_xsrf" value="([^"]+)"', page)
     assert token is not None
@@ -125,7 +125,7 @@ async def test_every_form_carries_the_token(browser: Browser) -> None:
 
 @pytest.mark.parametrize("path", ["/login", "/logout", "/account", "/account/sessions"])
 async def test_a_form_without_the_token_is_refused(browser: Browser, path: str) -> None:
-    """Nothing is done for a request that a foreign page could have made."""
+    """A request that another site could have forged changes nothing."""
     await browser.sign_in()
     form = {"name": "ada", "password": PASSWORD}
     assert (await browser.request("POST", path, form)).code == 403
@@ -148,13 +148,13 @@ async def test_a_form_without_the_token_is_refused(browser: Browser, path: str) 
 async def test_a_form_on_another_site_is_refused(
     browser: Browser, headers: dict[str, str], code: int
 ) -> None:
-    """What a browser says about where a form stood is heeded, even if the token is right."""
+    """The browser's statement of the form's origin counts, even with a right token."""
     form = {"name": "ada", "password": PASSWORD}
     assert (await browser.post("/login", form, headers)).code == code
 
 
 async def test_each_login_starts_a_new_session(browser: Browser) -> None:
-    """No session outlives a login: the cookie is another one each time."""
+    """No session survives a login: each login sets another cookie."""
     cookies = set()
     for _ in range(3):
         await browser.sign_in()
@@ -163,7 +163,7 @@ async def test_each_login_starts_a_new_session(browser: Browser) -> None:
 
 
 async def test_a_session_planted_before_the_login_is_worthless(site: Site) -> None:
-    """A cookie planted in a browser does not give access to its user."""
+    """A cookie planted in a browser before the login gives no access to its user."""
     eve, victim = site.browser(), site.browser()
     await eve.sign_in("bob")
     planted = eve.cookies[eve.session_cookie]
@@ -174,8 +174,8 @@ async def test_a_session_planted_before_the_login_is_worthless(site: Site) -> No
     assert await eve.user() is None, "the session that was replaced has not ended"
 
 
-async def test_a_made_up_session_is_nobody(site: Site) -> None:
-    """A cookie that the service did not sign is worth nothing, and is no reason to fail."""
+async def test_a_forged_session_is_ignored(site: Site) -> None:
+    """A cookie that the service did not sign counts as none and causes no error."""
     browser = site.browser()
     await browser.sign_in()
     signed = browser.cookies[browser.session_cookie]
@@ -187,7 +187,7 @@ async def test_a_made_up_session_is_nobody(site: Site) -> None:
 
 
 async def test_signing_out_ends_the_session_itself(site: Site) -> None:
-    """A copy of the cookie, taken before, is worthless after signing out."""
+    """After signing out, an earlier copy of the cookie is worthless."""
     browser, thief = site.browser(), site.browser()
     await browser.sign_in()
     thief.cookies.update(browser.cookies)
@@ -197,7 +197,7 @@ async def test_signing_out_ends_the_session_itself(site: Site) -> None:
 
 
 async def test_signing_out_twice_is_no_error(browser: Browser) -> None:
-    """The button in a second tab works too, though the first one has signed out already."""
+    """The button in a second tab works after the first tab has signed out."""
     await browser.sign_in()
     for _ in range(2):
         assert (await browser.post("/logout")).headers["Location"] == "/"
@@ -208,10 +208,10 @@ async def test_signing_out_twice_is_no_error(browser: Browser) -> None:
     [({}, "", False), ({"X_Forwarded_Proto": "https"}, "__Host-", True)],
     ids=["http", "https"],
 )
-async def test_cookies_are_bound_as_tightly_as_they_can_be(
+async def test_cookies_have_every_protection(
     site: Site, headers: dict[str, str], prefix: str, *, secure: bool
 ) -> None:
-    """No script reads a cookie, no other site sends it, and over https it never leaves https."""
+    """No script reads a cookie, no other site sends it, and a cookie of https stays on https."""
     browser = site.browser(**headers)
     xsrf = cookies_of(await browser.get("/login"))
     session = cookies_of(await browser.sign_in())
@@ -229,8 +229,8 @@ async def test_cookies_are_bound_as_tightly_as_they_can_be(
     assert (gone["secure"] is True) == secure
 
 
-async def test_a_cookie_of_http_is_no_cookie_of_https(site: Site) -> None:
-    """What somebody could have written into the plain connection is not believed over https."""
+async def test_a_cookie_of_http_is_ignored_over_https(site: Site) -> None:
+    """A cookie that could have been planted over plain http is ignored over https."""
     plain, safe = site.browser(), site.browser(X_Forwarded_Proto="https")
     await plain.sign_in()
     safe.cookies.update(plain.cookies)
@@ -238,8 +238,8 @@ async def test_a_cookie_of_http_is_no_cookie_of_https(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("target", "expected"), WHERE)
-def test_only_a_path_on_this_site_is_a_place_to_go(target: str, expected: str) -> None:
-    """What a browser could take for another site, or for no address at all, is the home page."""
+def test_only_a_path_on_this_site_is_a_target(target: str, expected: str) -> None:
+    """Any other target, or one that browsers read as another site, becomes the home page."""
     assert safe_next(target) == expected
 
 
@@ -257,7 +257,7 @@ def test_only_a_path_on_this_site_is_a_place_to_go(target: str, expected: str) -
 async def test_a_login_never_leads_off_the_site(
     browser: Browser, target: str, expected: str
 ) -> None:
-    """`next` is honoured within the site, in the form and in the address; all else leads home."""
+    """`next` works within the site, in the form and in the URL; other values lead home."""
     asked = f"/login?{urlencode({'next': target})}"
     page = (await browser.get(asked)).body.decode()
     assert f'name="next" value="{html.escape(expected)}"' in page
@@ -268,8 +268,8 @@ async def test_a_login_never_leads_off_the_site(
         assert response.headers["Location"].encode("latin-1").decode() == expected
 
 
-async def test_a_page_for_users_comes_back_after_the_login(browser: Browser) -> None:
-    """A page that needs a login leads to the login page, and from there back."""
+async def test_a_login_returns_to_the_requested_page(browser: Browser) -> None:
+    """A page that needs a session redirects to the login, which leads back."""
     response = await browser.get("/account?from=mail")
     assert response.code == 302
     assert response.headers["Location"] == "/login?next=%2Faccount%3Ffrom%3Dmail"
@@ -285,10 +285,10 @@ async def test_a_page_for_users_comes_back_after_the_login(browser: Browser) -> 
     ],
     ids=["signs with new", "accepts new", "dropped old", "replaced old"],
 )
-async def test_a_secret_is_replaced_without_signing_anybody_out(
+async def test_a_rotation_of_the_secret_signs_no_user_out(
     open_site: Callable[..., Site], secret: str, *, known: bool
 ) -> None:
-    """A cookie signed with any secret still listed is good; with one that is not, worthless."""
+    """A cookie signed with any listed secret is accepted; one signed with another is not."""
     before = open_site()
     browser = before.browser()
     await browser.sign_in()
@@ -298,10 +298,10 @@ async def test_a_secret_is_replaced_without_signing_anybody_out(
     assert await browser.user() == ("ada" if known else None)
 
 
-async def test_a_cookie_is_signed_again_while_the_secret_is_replaced(
+async def test_a_cookie_is_signed_again_during_a_rotation(
     open_site: Callable[..., Site],
 ) -> None:
-    """Users who come by while both secrets are accepted stay signed in without the old one."""
+    """Users with requests while both secrets are accepted stay signed in without the old one."""
     before = open_site()
     browser = before.browser()
     await browser.sign_in()
@@ -313,7 +313,7 @@ async def test_a_cookie_is_signed_again_while_the_secret_is_replaced(
 
 
 async def test_the_first_secret_signs(open_site: Callable[..., Site]) -> None:
-    """Of several secrets the first one signs, so that the others can be dropped some day."""
+    """The first of several secrets signs, so that the others can be dropped later."""
     new = "2:for-tests-only-next-9876543210-zyxwvutsrqponm"
     browser = open_site(cookie_secret=f"{new},1:for-tests-only-0123456789-abcdefghijkl").browser()
     await browser.sign_in()
@@ -321,8 +321,8 @@ async def test_the_first_secret_signs(open_site: Callable[..., Site]) -> None:
     assert await browser.user() == "ada"
 
 
-async def test_a_stale_form_is_shown_again_with_a_good_token(browser: Browser) -> None:
-    """What was typed stays, except the password, and sending it again signs in."""
+async def test_a_stale_form_is_shown_again_with_a_valid_token(browser: Browser) -> None:
+    """The input stays, except the password, and sending it again signs in."""
     await browser.get("/login")
     form = {"name": "ada", "password": PASSWORD, "next": "/account", "_xsrf": "old"}
     response = await browser.request("POST", "/login", form)
@@ -338,17 +338,17 @@ async def test_a_stale_form_is_shown_again_with_a_good_token(browser: Browser) -
     assert (await browser.request("POST", "/login", form)).code == 303
 
 
-async def test_cookies_that_are_switched_off_are_named(browser: Browser) -> None:
-    """A browser that sends no cookie reads what to do about it."""
+async def test_disabled_cookies_are_explained(browser: Browser) -> None:
+    """A browser that sends no cookie gets a message about cookies."""
     response = await browser.request("POST", "/login", {"name": "ada", "password": PASSWORD})
     assert response.code == 403
     assert "allow cookies for this site" in response.body.decode()
 
 
-async def test_a_stale_form_that_is_no_text_is_refused(
+async def test_a_stale_form_that_is_not_text_is_refused(
     browser: Browser, logs: Callable[[], list[str]]
 ) -> None:
-    """A form without the token whose fields are not UTF-8 gets 403, and is no fault of the code."""
+    """A form without the token and not in UTF-8 gets 403, not an error of the service."""
     response = await browser.client.fetch(
         f"{browser.url}/login", raise_error=False, method="POST", body=b"name=%ff%fe&password=x"
     )
@@ -356,8 +356,8 @@ async def test_a_stale_form_that_is_no_text_is_refused(
     assert not any("Traceback" in line for line in logs())
 
 
-async def test_a_stale_sign_out_leads_on(browser: Browser) -> None:
-    """Nobody is left with a page that says no and no way on."""
+async def test_a_stale_sign_out_links_on(browser: Browser) -> None:
+    """The refusal of a stale form has a link to continue."""
     await browser.sign_in()
     response = await browser.request("POST", "/logout", {"_xsrf": "old"})
     assert response.code == 403
@@ -382,10 +382,10 @@ async def busy(site: Site) -> AsyncIterator[threading.Event]:
         over.set()
 
 
-async def test_too_many_logins_at_once_come_back_later(
+async def test_too_many_simultaneous_logins_are_refused(
     site: Site, busy: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A login that would wait too long is refused at once, keeps what was typed, and is no failure."""
+    """A login that would wait too long is refused at once, keeps the input, and is no failure."""
     monkeypatch.setattr(passwords, "QUEUE_SECONDS", 0)
     browser = site.browser()
     for _ in range(2 * PER_NAME):
@@ -398,10 +398,10 @@ async def test_too_many_logins_at_once_come_back_later(
     assert (await browser.sign_in()).code == 303
 
 
-async def test_a_client_that_hangs_up_takes_no_place_in_the_queue(
+async def test_a_disconnected_client_leaves_the_queue(
     site: Site, busy: threading.Event, logs: Callable[[], list[str]]
 ) -> None:
-    """Its login is dropped while it waits, and is no error of the service."""
+    """Its login is dropped while it waits, and is not an error of the service."""
     browser = site.browser()
     await browser.get("/login")
     token = browser.cookies[browser.xsrf_cookie]
@@ -423,10 +423,10 @@ async def test_a_client_that_hangs_up_takes_no_place_in_the_queue(
     del reader
 
 
-async def test_a_client_that_hangs_up_leaves_the_database_free(
+async def test_a_disconnected_client_leaves_no_lock(
     site: Site, database: Database, logs: Callable[[], list[str]]
 ) -> None:
-    """A login whose client goes away in the middle of a transaction ends that transaction."""
+    """A login whose client leaves in the middle of a transaction ends that transaction."""
     browser = site.browser()
     await browser.get("/login")
     token = browser.cookies[browser.xsrf_cookie]
@@ -438,7 +438,7 @@ async def test_a_client_that_hangs_up_leaves_the_database_free(
     for milliseconds in range(25):
         _, writer = await asyncio.open_connection("127.0.0.1", site.settings.port)
         writer.write(head.encode() + body)
-        # Each time it is somewhere else.
+        # At another step each time.
         await asyncio.sleep(milliseconds / 1000)
         writer.close()
         await until(lambda: site.app.connections.in_flight == 0, "the end of the request")
@@ -448,10 +448,10 @@ async def test_a_client_that_hangs_up_leaves_the_database_free(
     assert not any('"ERROR"' in line for line in logs())
 
 
-async def test_the_security_log_has_who_what_and_whence(
+async def test_the_security_log_has_account_event_and_address(
     site: Site, logs: Callable[[], list[str]]
 ) -> None:
-    """ASVS 7.1.3, 7.1.4, 7.2.1: each event with account, address and request id, no password."""
+    """ASVS 7.1.3, 7.1.4, 7.2.1: events have account, address and request id, but no password."""
     browser = site.browser(X_Real_IP="192.0.2.9", X_Request_Id="0" * 32)
     await browser.sign_in("ada")
     await browser.post("/account", {"current_password": "wrong", "new_password": BETTER})

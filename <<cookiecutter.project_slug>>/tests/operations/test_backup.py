@@ -1,4 +1,4 @@
-"""A copy of the database, and the way back."""
+"""Backup and restore of the database."""
 
 import asyncio
 import os
@@ -19,8 +19,8 @@ async def names(database: Database) -> set[str]:
         return set(await transaction.scalars(select(User.name)))
 
 
-async def test_what_is_lost_comes_back_from_the_copy(database: Database, folder: Path) -> None:
-    """A copy made while the service runs brings back what was there; what came later is gone."""
+async def test_a_backup_restores_lost_data(database: Database, folder: Path) -> None:
+    """A backup made while the service runs restores its data; later changes are gone."""
     url, file = load_settings().database_url, folder / "copy"
     await asyncio.to_thread(backup, url, file)
     assert file.stat().st_mode & 0o777 == 0o600
@@ -35,8 +35,8 @@ async def test_what_is_lost_comes_back_from_the_copy(database: Database, folder:
         await transaction.execute(text("CREATE TABLE later (id INTEGER)"))
 
 
-async def test_a_later_copy_replaces_the_one_before(database: Database, folder: Path) -> None:
-    """A file of that name is replaced when the new copy is whole, and nothing else is left."""
+async def test_a_later_backup_replaces_the_previous_one(database: Database, folder: Path) -> None:
+    """The new file replaces the old one when it is complete, and leaves nothing else."""
     file = folder / "copy"
     file.write_text("old")
     await asyncio.to_thread(backup, load_settings().database_url, file)
@@ -44,8 +44,8 @@ async def test_a_later_copy_replaces_the_one_before(database: Database, folder: 
     assert os.listdir(folder).count("copy.new") == 0  # noqa: PTH208 - it may block here
 
 
-def test_a_copy_of_nothing_is_refused(new_url: str, nowhere: Path) -> None:
-    """Without a database there is no copy, and one of before stays."""
+def test_a_backup_of_a_missing_database_is_refused(new_url: str, nowhere: Path) -> None:
+    """Without a database no backup is made, and a previous one stays."""
     file = nowhere / "copy"
     file.write_text("old")
     with pytest.raises(BackupError):
@@ -54,8 +54,8 @@ def test_a_copy_of_nothing_is_refused(new_url: str, nowhere: Path) -> None:
     assert [path.name for path in nowhere.iterdir()] == ["copy"]
 
 
-async def test_what_is_no_copy_changes_nothing(database: Database, folder: Path) -> None:
-    """A wrong file is refused, and the database stays as it is."""
+async def test_restoring_a_wrong_file_changes_nothing(database: Database, folder: Path) -> None:
+    """A file that is not a backup is refused, and the database stays as it is."""
     (folder / "wrong").write_text("this is no copy" * 1000)
     for name in ("wrong", "missing"):
         with pytest.raises(BackupError):
@@ -63,8 +63,8 @@ async def test_what_is_no_copy_changes_nothing(database: Database, folder: Path)
     assert await names(database) == {"ada", "bob"}
 
 
-def test_both_are_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`backup FILE` and `restore FILE` say what they did, or in one line why not."""
+def test_backup_and_restore_are_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`backup FILE` and `restore FILE` report what they did, or in one line why not."""
     cli.run(["backup", "copy"])
     cli.run(["restore", "copy"])
     assert capsys.readouterr().out.splitlines() == [

@@ -1,4 +1,4 @@
-"""The rotation of the cookie secret, a step at a time."""
+"""The rotation of the cookie secret, step by step."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ LATER = DAY + SESSION_MAX_AGE + timedelta(days=1)
 
 @pytest.fixture
 def env(folder: Path) -> Path:
-    """A `.env` with one secret and more."""
+    """A `.env` with one secret and other settings."""
     env = folder / ".env"
     env.write_text(f"# Mine\nPORT=1234\nCOOKIE_SECRET={SECRET}\nDEBUG=false\n")
     env.chmod(0o600)
@@ -33,12 +33,12 @@ def env(folder: Path) -> Path:
 
 
 def keys() -> dict[int, str]:
-    """What a process that is started now accepts, in order."""
+    """Return the versions that a process started now accepts, in order."""
     return load_settings().cookie_secret
 
 
 def test_three_steps_replace_the_secret(env: Path) -> None:
-    """Accept the new, sign with the new, drop the old: each step says what to do then."""
+    """Accept the new, sign with the new, drop the old: each step says what to do next."""
     old = keys()
     assert rotate(env, DAY).startswith("Step 1 of 3: a new secret is accepted. Restart")
     assert list(keys()) == [1, 20300131]
@@ -66,7 +66,7 @@ def test_everything_else_in_the_file_stays(env: Path) -> None:
 
 
 def test_the_old_secret_is_kept_as_long_as_it_is_needed(env: Path) -> None:
-    """The last step waits until no cookie of the old secret can be about, unless it is forced."""
+    """The last step waits until every cookie of the old secret has expired, unless forced."""
     rotate(env, DAY)
     rotate(env, DAY)
     kept = keys()
@@ -79,7 +79,7 @@ def test_the_old_secret_is_kept_as_long_as_it_is_needed(env: Path) -> None:
 
 
 def test_without_the_date_of_the_second_step_nothing_is_dropped(env: Path) -> None:
-    """A rotation done by hand is finished by hand: nobody can tell how old the cookies are."""
+    """Without the date the age of the cookies is unknown: a manual rotation ends manually."""
     new = "20300101:for-tests-only-next-9876543210-zyxwvutsrqponm"
     env.write_text(f"COOKIE_SECRET={new},{SECRET}\n")
     with pytest.raises(SettingsError, match="still needed for up to 31 days"):
@@ -87,7 +87,7 @@ def test_without_the_date_of_the_second_step_nothing_is_dropped(env: Path) -> No
 
 
 def test_a_second_rotation_on_the_same_day_has_another_version(env: Path) -> None:
-    """Versions only grow: a cookie never meets another secret under its own version."""
+    """Versions only grow: no version ever stands for two secrets."""
     for drop_now in (False, False, True, False):
         rotate(env, DAY, drop_now=drop_now)
     assert list(keys()) == [20300131, 20300132]
@@ -112,7 +112,7 @@ def test_a_second_rotation_on_the_same_day_has_another_version(env: Path) -> Non
     ],
 )
 def test_every_way_to_write_the_line_is_understood(env: Path, text: str) -> None:
-    """What the service reads is what is replaced, by steps that the service reads as well."""
+    """The line that the service reads is replaced, in a form that the service reads."""
     env.write_bytes(text.format(SECRET).encode())
     assert list(keys()) == [1]
     old = keys()
@@ -127,7 +127,7 @@ def test_every_way_to_write_the_line_is_understood(env: Path, text: str) -> None
 
 
 def test_all_else_stays_to_the_byte(env: Path) -> None:
-    """Byte-order mark, line ends, blank lines, comments, and the words of other lines."""
+    """Byte-order mark, line ends, blank lines, comments and other lines stay."""
     before = "\ufeff# für uns\r\n\r\nCOOKIE_SECRET={}\r\n\r\n  PORT = 1234 # x\r\n\r\n{}{}\r\n# end"
     env.write_bytes(before.format("1:changeme", "export cookie_secret=", SECRET).encode())
     rotate(env, DAY)
@@ -139,7 +139,7 @@ def test_all_else_stays_to_the_byte(env: Path) -> None:
 
 
 def test_a_link_stays_a_link(env: Path) -> None:
-    """Releases on a server share one `.env`."""
+    """Releases on a server share one `.env` by links."""
     env.rename(env.with_name("shared.env"))
     env.symlink_to("shared.env")
     rotate(env, DAY)
@@ -165,7 +165,7 @@ def test_a_link_stays_a_link(env: Path) -> None:
 def test_a_file_without_a_good_secret_is_left_alone(
     env: Path, name: str, text: str | None, reason: str
 ) -> None:
-    """What cannot be rotated is told, and nothing is written."""
+    """The error names what is wrong, and nothing is written."""
     file = env.rename(env.with_name(name))
     file.unlink()
     if text is not None:
@@ -175,8 +175,8 @@ def test_a_file_without_a_good_secret_is_left_alone(
     assert (file.read_bytes() if file.exists() else None) == (text and text.encode("latin-1"))
 
 
-def test_a_secret_that_another_file_wins_over_is_not_touched(env: Path) -> None:
-    """Processes would go on with what `.env.release` says; that file itself can be rotated."""
+def test_a_secret_overridden_by_another_file_is_not_rotated(env: Path) -> None:
+    """Processes would still use the one in `.env.release`; that file itself can be rotated."""
     release = env.with_name(".env.release")
     release.write_text(f"cookie_secret={SECRET.replace('1:', '2:', 1)}\n")
     before = env.read_bytes()
@@ -189,10 +189,10 @@ def test_a_secret_that_another_file_wins_over_is_not_touched(env: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["COOKIE_SECRET", "cookie_secret"])
-def test_a_secret_that_the_environment_wins_over_is_not_touched(
+def test_a_secret_overridden_by_the_environment_is_not_rotated(
     env: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Processes would go on with what the environment says; empty is as good as not there."""
+    """Processes would still use the environment's secret; an empty variable counts as unset."""
     before = env.read_bytes()
     monkeypatch.setenv(name, SECRET)
     with pytest.raises(SettingsError, match="is set in the environment, which wins"):
@@ -203,7 +203,7 @@ def test_a_secret_that_the_environment_wins_over_is_not_touched(
 
 
 def test_a_file_for_servers_is_judged_by_itself(env: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither this machine's environment nor its `.env` is what processes there read."""
+    """Processes on servers read neither this machine's environment nor its `.env`."""
     servers = env.with_name("production.env")
     servers.write_text(f"COOKIE_SECRET={SECRET.replace('1:', '7:', 1)}\n")
     before = env.read_bytes()
@@ -214,10 +214,8 @@ def test_a_file_for_servers_is_judged_by_itself(env: Path, monkeypatch: pytest.M
     assert env.read_bytes() == before
 
 
-def test_what_the_service_would_not_read_is_taken_back(
-    env: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A step is done when the settings say so, and else not at all."""
+def test_a_step_that_has_no_effect_is_reverted(env: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step counts only if the settings then have the new secret; else the file is restored."""
     before = env.read_bytes()
     monkeypatch.setattr(rotation, "with_secrets", lambda text, *_: text + "PORT=1\n")
     with pytest.raises(SettingsError, match=r"is as it was: .* would not take that"):
@@ -227,7 +225,7 @@ def test_what_the_service_would_not_read_is_taken_back(
 
 @pytest.mark.parametrize("step", ["write", "fsync"])
 def test_a_full_disk_loses_nothing(env: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """The file is the old one until the new one is whole on the disk, and nothing is left behind."""
+    """The old file stays until the new one is complete on disk; no temporary file remains."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

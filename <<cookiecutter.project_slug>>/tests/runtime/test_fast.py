@@ -1,4 +1,4 @@
-"""Speed alone: with and without `runtime/fast.py` each answer and each log line is the same."""
+"""`runtime/fast.py` changes no answer and no log line."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from ..running import Process
 
 fast = pytest.importorskip(f"{service.__name__}.runtime.fast")
 
-# Starts the service as `python -m` does, but with an empty module in place of that one.
+# Starts the service as `python -m` does, with an empty module in place of `fast`.
 PLAIN = f"""
 import sys, types
 sys.modules["{service.__name__}.runtime.fast"] = types.ModuleType("fast")
@@ -80,7 +80,7 @@ REQUESTS = {
     "HTTP/1.0, kept alive": "GET /api/me HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
     "no HTTP": "\x16\x03\x01\r\n\r\n",
 }
-# Times, and what is new in each answer.
+# Times, and other values that are new in each answer.
 VARIES = re.compile(
     r"(?i)(?<=date: )[^\r]+|(?<=last-modified: )[^\r]+|(?<=expires=)[^;\r]+|[0-9a-f]{32}"
     r'|(?<=-xsrf=)[^;\r]+|(?<=name="_xsrf" value=")[^"]+'
@@ -88,14 +88,14 @@ VARIES = re.compile(
 
 
 async def answer(port: int, request: str) -> str:
-    """Return the answer to a request, and to one behind it if the connection is kept."""
+    """Return the answer to a request, and to a second one if the connection stays open."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request.encode("latin1"))
     text = (await reader.readuntil(b"\r\n\r\n")).decode("latin1")
     length = re.search(r"Content-Length: (\d+)", text)
     if length and not request.startswith("HEAD"):
         text += (await reader.readexactly(int(length[1]))).decode("latin1")
-    # Nothing is sent before: a connection that is closed then is reset, and its answer lost.
+    # The second is not sent earlier: closing a connection with unread data loses its answer.
     with contextlib.suppress(ConnectionError):
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         text += (await reader.read()).decode("latin1")
@@ -104,7 +104,7 @@ async def answer(port: int, request: str) -> str:
 
 
 async def answers(process: Process) -> dict[str, str]:
-    """Return what the process sends for each request."""
+    """Return the bytes that the process sends for each request."""
     return {
         name: await asyncio.wait_for(answer(process.port, request), 20)
         for name, request in REQUESTS.items()
@@ -112,7 +112,7 @@ async def answers(process: Process) -> dict[str, str]:
 
 
 def request_lines(process: Process) -> Iterator[dict[str, Any]]:
-    """Yield the lines of the request log, without what differs from one request to the next."""
+    """Yield the lines of the request log, without the values that differ between requests."""
     for line in process.output:
         entry = json.loads(line)
         if entry["logger"] == "request":
@@ -123,7 +123,7 @@ def request_lines(process: Process) -> Iterator[dict[str, Any]]:
 async def test_each_answer_and_each_log_line_is_the_same(
     start: Callable[..., Awaitable[Process]], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Status line, headers in their order, body, whether the connection is kept; what is logged."""
+    """Status line, headers in their order, body, keep-alive, and log lines are equal."""
     both = [await start(), await start(program=["-c", PLAIN])]
     found = []
     for process in both:
@@ -164,7 +164,7 @@ HEADERS = (
 @pytest.mark.parametrize("text", HEADERS)
 @pytest.mark.parametrize("chars_are_bytes", [True, False])
 def test_headers_are_parsed_as_by_tornado(text: str, chars_are_bytes: bool) -> None:
-    """The same names and values in the same order, or the same refusal."""
+    """The result has the same names and values in the same order, or the same refusal."""
 
     def outcome(parse: Callable[..., HTTPHeaders]) -> object:
         try:
@@ -205,7 +205,7 @@ def signed(value: str = "token", name: str = "session", key: int = 2, age_days: 
     ],
 )
 def test_the_session_cookie_is_read_as_by_tornado(cookies: str, expected: str | None) -> None:
-    """The same token, or none: also at the second look, when the signature is known."""
+    """It reads the same token, or none, also the second time, when the signature is known."""
     app = Application(cookie_secret=SECRETS, session_cookie_name="session", https_settings={})
     request = HTTPServerRequest(
         start_line=RequestStartLine("GET", "/", "HTTP/1.1"),

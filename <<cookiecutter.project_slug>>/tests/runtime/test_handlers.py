@@ -1,4 +1,4 @@
-"""What all handlers share: the headers, the request id, and what is told when something fails."""
+"""All handlers: headers, request ids, and errors."""
 
 import asyncio
 import itertools
@@ -47,7 +47,7 @@ def with_failing_page(site: Site) -> Site:
 
 
 def test_the_security_headers_are_owasps() -> None:
-    """All headers of the OWASP Secure Headers Project that fit each kind of answer are there."""
+    """Each kind of answer has all headers of the OWASP Secure Headers Project that fit it."""
     assert SECURITY_HEADERS.keys() == {
         "Content-Security-Policy",
         "Cross-Origin-Opener-Policy",
@@ -60,8 +60,8 @@ def test_the_security_headers_are_owasps() -> None:
     assert "frame-ancestors 'none'" in SECURITY_HEADERS["Content-Security-Policy"]
 
 
-async def test_the_security_headers_stand_on_every_answer(site: Site) -> None:
-    """Whatever is asked for, however it ends, the browser is told the same policy."""
+async def test_every_answer_has_the_security_headers(site: Site) -> None:
+    """Every answer, errors included, has the same policy."""
     browser = with_failing_page(site).browser()
     for path, method in itertools.product(ADDRESSES, ("GET", "HEAD", "POST", "FETCH")):
         answer = await browser.request(method, path)
@@ -72,8 +72,8 @@ async def test_the_security_headers_stand_on_every_answer(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/api/me", "/static/style.css", "/healthz", "/nothing"])
-async def test_over_https_browsers_are_told_to_stay_there(site: Site, path: str) -> None:
-    """Over https, and only there, an answer asks for https from now on; never on localhost."""
+async def test_https_answers_have_strict_transport_security(site: Site, path: str) -> None:
+    """The header is sent over https only, and never for localhost."""
     for scheme, host, expected in (
         ("https", "service.example", "max-age=31536000"),
         ("http", "service.example", None),
@@ -84,7 +84,7 @@ async def test_over_https_browsers_are_told_to_stay_there(site: Site, path: str)
 
 
 async def seen(browser: Browser) -> tuple[str, bool]:
-    """Return the address that the service sees, and whether it sees https."""
+    """Return the client's address and whether it uses https, as the service sees them."""
     await browser.sign_in()
     page = (await browser.get("/account")).body.decode()
     address = re.search(r'<p class="address">([^<]*)</p>', page)
@@ -92,21 +92,21 @@ async def seen(browser: Browser) -> tuple[str, bool]:
     return address[1], browser.session_cookie.startswith("__Host-")
 
 
-async def test_the_balancer_is_believed(site: Site) -> None:
-    """Behind a balancer the client's address and scheme are those that the balancer tells."""
+async def test_headers_of_the_balancer_are_believed(site: Site) -> None:
+    """Behind a balancer its headers give the client's address and scheme."""
     browser = site.browser(X_Real_IP="192.0.2.1", X_Forwarded_Proto="https")
     assert await seen(browser) == ("192.0.2.1", True)
 
 
 @pytest.mark.parametrize("forged", ["not an ip", "192.0.2.1, 192.0.2.2", "", "192.0.2.1\t2"])
-async def test_what_is_no_address_is_not_believed(site: Site, forged: str) -> None:
-    """A header that holds no address, or no scheme, changes nothing."""
+async def test_invalid_addresses_and_schemes_are_ignored(site: Site, forged: str) -> None:
+    """A header without a valid address or scheme changes nothing."""
     browser = site.browser(X_Real_IP=forged, X_Forwarded_Proto="gopher")
     assert await seen(browser) == ("127.0.0.1", False)
 
 
-async def test_without_a_balancer_nobody_is_believed(open_site: Callable[..., Site]) -> None:
-    """With BEHIND_PROXY=false the connection itself tells address and scheme."""
+async def test_without_a_balancer_its_headers_are_ignored(open_site: Callable[..., Site]) -> None:
+    """With BEHIND_PROXY=false the connection itself gives address and scheme."""
     site = open_site(behind_proxy=False)
     browser = site.browser(X_Real_IP="192.0.2.1", X_Forwarded_Proto="https")
     browser.session_cookie, browser.xsrf_cookie = SESSION_COOKIE, XSRF_COOKIE
@@ -114,7 +114,7 @@ async def test_without_a_balancer_nobody_is_believed(open_site: Callable[..., Si
 
 
 def test_the_policy_allows_nothing_by_default() -> None:
-    """What the policy does not name is forbidden, and it has no exception for inline code."""
+    """The policy forbids what it does not name, and has no exception for inline code."""
     policy = SECURITY_HEADERS["Content-Security-Policy"]
     assert policy.startswith("default-src 'none';")
     assert "frame-ancestors 'none'" in policy
@@ -135,14 +135,14 @@ async def test_head_answers_as_get_without_the_body(site: Site) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/login", "/account", "/nothing"])
 async def test_no_cache_keeps_a_page(browser: Browser, path: str) -> None:
-    """A page shows who is signed in, so it is kept nowhere."""
+    """No cache may store a page: it may show who is signed in."""
     await browser.sign_in()
     assert (await browser.get(path)).headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize("path", ["/", "/api/me", "/healthz", "/nothing", "/static/style.css"])
-async def test_the_request_id_of_the_balancer_is_taken_over(browser: Browser, path: str) -> None:
-    """A request has one id, in the balancer's log and in ours."""
+async def test_the_balancers_request_id_is_kept(browser: Browser, path: str) -> None:
+    """A request has the same id in the balancer's log and in ours."""
     response = await browser.get(path, {"X-Request-Id": REQUEST_ID})
     assert response.headers["X-Request-Id"] == REQUEST_ID
 
@@ -151,7 +151,7 @@ async def test_the_request_id_of_the_balancer_is_taken_over(browser: Browser, pa
     "made_up", ["", "1", "x" * 32, REQUEST_ID.upper(), REQUEST_ID + "0", REQUEST_ID + "\u00e9"]
 )
 async def test_any_other_request_id_is_replaced(browser: Browser, made_up: str) -> None:
-    """What does not look like the balancer's id gets neither into logs nor into answers."""
+    """An id in another format reaches neither logs nor answers."""
     response = await browser.get("/", {"X-Request-Id": made_up})
     assert response.headers["X-Request-Id"] != made_up
     assert re.fullmatch("[0-9a-f]{32}", response.headers["X-Request-Id"])
@@ -167,7 +167,7 @@ async def test_any_other_request_id_is_replaced(browser: Browser, made_up: str) 
     ],
 )
 async def test_errors_are_pages(site: Site, method: str, path: str, status: int) -> None:
-    """What goes wrong is told on a page like the others, with its status and the request's id."""
+    """An error is a page like the others, with its status and the request's id."""
     response = await with_failing_page(site).browser().request(method, path)
     page = response.body.decode()
     assert response.code == status
@@ -180,17 +180,17 @@ async def test_errors_are_pages(site: Site, method: str, path: str, status: int)
 
 
 async def test_a_method_that_a_page_does_not_have_is_not_allowed(browser: Browser) -> None:
-    """A form sent to a page that takes none is told so with 405."""
+    """A form sent to a page without one gets 405."""
     assert (await browser.post("/")).code == 405
     assert (await browser.get("/logout")).code == 405
     assert (await browser.request("OPTIONS", "/")).code == 405
 
 
 @pytest.mark.parametrize(("flag", "shown"), [(True, True), (False, False), (None, False)])
-async def test_a_traceback_is_shown_only_where_that_is_wanted(
+async def test_a_traceback_is_shown_only_if_configured(
     open_site: Callable[..., Site], flag: bool | None, *, shown: bool
 ) -> None:
-    """SERVE_TRACEBACK, and nothing else, puts the traceback on the page."""
+    """Only SERVE_TRACEBACK puts the traceback on the page."""
     browser = with_failing_page(open_site(serve_traceback=flag)).browser()
     page = (await browser.get("/fails")).body.decode()
     assert (SECRET_MESSAGE in page) == shown
@@ -199,7 +199,7 @@ async def test_a_traceback_is_shown_only_where_that_is_wanted(
 async def test_a_failure_is_logged_with_its_request(
     site: Site, logs: Callable[[], list[str]]
 ) -> None:
-    """The log has the traceback, the path and the id that the page shows, and no more."""
+    """The log has the traceback, the path and the id on the page, and no more."""
     browser = with_failing_page(site).browser()
     await browser.get("/fails?token=verysecret", {"X-Request-Id": REQUEST_ID})
     failures = [json.loads(line) for line in logs() if SECRET_MESSAGE in line]
@@ -210,10 +210,8 @@ async def test_a_failure_is_logged_with_its_request(
     assert "Traceback" in failure["exception"]
 
 
-async def test_a_database_that_is_away_is_no_fault_of_the_code(
-    site: Site, logs: Callable[[], list[str]]
-) -> None:
-    """Without its database a page says 503 and when to try again, and the log says why."""
+async def test_an_unavailable_database_is_a_503(site: Site, logs: Callable[[], list[str]]) -> None:
+    """A page answers 503 with Retry-After, and the log names the cause."""
     browser = site.browser()
     await browser.sign_in()
     async with site.app.settings["database"].transaction() as transaction:
@@ -230,8 +228,8 @@ async def test_a_database_that_is_away_is_no_fault_of_the_code(
     assert (await site.browser().get("/")).code == 200, "nothing had to be asked of the database"
 
 
-async def test_every_request_is_counted_out_again(site: Site) -> None:
-    """However a request ends, it is no longer in flight afterwards: a drain waits for nobody."""
+async def test_every_request_leaves_the_count_in_flight(site: Site) -> None:
+    """However a request ends, it is no longer in flight, so that a drain does not wait for it."""
     browser = with_failing_page(site).browser()
     await browser.sign_in()
     for path in ADDRESSES:
@@ -244,7 +242,7 @@ async def test_every_request_is_counted_out_again(site: Site) -> None:
 
 
 async def test_a_tuple_is_a_route(site: Site) -> None:
-    """Routes may be tuples, in the table and in `add_handlers`, for one host too."""
+    """Routes may be tuples, in the table and in `add_handlers`, also for one host."""
 
     class Here(PageHandler):
         def get(self) -> None:
@@ -257,7 +255,7 @@ async def test_a_tuple_is_a_route(site: Site) -> None:
 
 
 async def test_settings_may_be_added_later(site: Site) -> None:
-    """What is put into `app.settings` after `make_app` is there, over https too."""
+    """A setting added after `make_app` is used, also over https."""
 
     class Shows(PageHandler):
         def get(self) -> None:
@@ -270,7 +268,7 @@ async def test_settings_may_be_added_later(site: Site) -> None:
 
 
 async def test_hooks_may_be_overridden_without_super(site: Site) -> None:
-    """A handler with its own hooks still knows its user, is counted out, and is kept nowhere."""
+    """A handler with its own hooks knows its user, leaves the count in flight, is not cached."""
 
     class Own(PageHandler):
         def initialize(self) -> None:
@@ -299,8 +297,8 @@ async def test_hooks_may_be_overridden_without_super(site: Site) -> None:
     assert site.app.connections.in_flight == 0
 
 
-async def test_a_handler_of_tornado_alone_is_one_of_ours(site: Site) -> None:
-    """A plain RequestHandler has the security headers, a request id, and is counted out."""
+async def test_a_plain_tornado_handler_works(site: Site) -> None:
+    """A plain RequestHandler has the security headers and a request id, and is counted."""
 
     class Plain(RequestHandler):
         def get(self) -> None:
@@ -313,8 +311,8 @@ async def test_a_handler_of_tornado_alone_is_one_of_ours(site: Site) -> None:
     assert site.app.connections.in_flight == 0
 
 
-async def test_two_routes_of_one_handler_are_told_apart(site: Site) -> None:
-    """The metrics name the route by which a request came, not the handler."""
+async def test_two_routes_of_one_handler_have_two_labels(site: Site) -> None:
+    """The metrics name the route of a request, not its handler."""
 
     class Two(PageHandler):
         def get(self, number: str = "") -> None:
@@ -359,7 +357,7 @@ async def test_too_many_requests_at_once_are_refused(
 
 
 async def test_multipart_bodies_are_not_parsed(start: Callable[..., Awaitable[Process]]) -> None:
-    """A multipart form gets 400 without a look into it: its parser can stall the event loop."""
+    """A multipart form gets 400 unparsed: its parser can stall the event loop."""
     process = await start()
     await process.answers()
     body = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n'

@@ -1,4 +1,4 @@
-"""What machines ask."""
+"""The probes: liveness and readiness."""
 
 import json
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from ..browser import Browser
 from ..running import Site
 
 
-async def test_alive_asks_nothing_of_anybody(open_site: Callable[..., Site], new_url: str) -> None:
-    """A process is alive though its database is away: restarting it would mend nothing."""
+async def test_liveness_ignores_the_database(open_site: Callable[..., Site], new_url: str) -> None:
+    """A process is alive without its database, which a restart would not repair."""
     browser = open_site(database_url=new_url).browser()
     response = await browser.get("/healthz")
     assert response.code == 200
@@ -25,14 +25,14 @@ async def test_alive_asks_nothing_of_anybody(open_site: Callable[..., Site], new
 
 
 async def test_ready_names_the_release(open_site: Callable[..., Site]) -> None:
-    """A process that may get requests says so, and which release it is."""
+    """A ready process says so, with its release."""
     response = await open_site(release="2025.1+abc").browser().get("/readyz")
     assert response.code == 200
     assert json.loads(response.body) == {"status": "ready", "release": "2025.1+abc"}
 
 
 async def test_a_draining_process_is_not_ready(site: Site, browser: Browser) -> None:
-    """While it drains, a process answers, and says that it wants no more."""
+    """A draining process still answers, and reports that it is not ready."""
     site.app.connections.draining = True
     response = await browser.get("/readyz")
     assert response.code == 503
@@ -41,7 +41,7 @@ async def test_a_draining_process_is_not_ready(site: Site, browser: Browser) -> 
 
 
 async def test_ready_follows_the_database(open_site: Callable[..., Site], new_url: str) -> None:
-    """Not ready while the database is away or without tables, with the reason; then ready again."""
+    """Not ready, with the reason, without database or tables; ready again afterwards."""
     browser = open_site(database_url=new_url).browser()
 
     async def status() -> tuple[int, str]:
@@ -60,10 +60,10 @@ async def test_ready_follows_the_database(open_site: Callable[..., Site], new_ur
 
 
 <% if cookiecutter.database == "sqlite" %>
-async def test_a_damaged_database_is_a_reason_too(
+async def test_a_damaged_database_is_not_ready(
     folder: Path, open_site: Callable[..., Site]
 ) -> None:
-    """Not ready, with the reason, when the file is no database at all."""
+    """Not ready, with the reason, when the file is not a database."""
     (folder / "damaged").write_bytes(b"this is no database" * 1000)
     response = await open_site(database_url="sqlite+aiosqlite:///damaged").browser().get("/readyz")
     assert response.code == 503
@@ -71,10 +71,10 @@ async def test_a_damaged_database_is_a_reason_too(
 
 
 <% endif %>
-async def test_reason_and_release_stay_inside(
+async def test_reason_and_release_are_hidden_behind_the_balancer(
     browser: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Through the balancer it answers only ready or not; the reason is in the log."""
+    """Through the balancer it answers only ready or not; the log has the reason."""
     through_a_balancer = {"X-Real-IP": "198.51.100.7"}
     response = await browser.get("/readyz", headers=through_a_balancer)
     assert (response.code, json.loads(response.body)) == (200, {"status": "ready"})
@@ -84,10 +84,10 @@ async def test_reason_and_release_stay_inside(
     assert "the database does not answer" in caplog.text
 
 
-async def test_a_database_that_does_not_answer_is_not_waited_for(
+async def test_readiness_has_a_time_limit(
     site: Site, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The balancer gets its answer in time, though the database gives none."""
+    """The balancer gets an answer in time from a process whose database hangs."""
     monkeypatch.setattr(health, "DATABASE_SECONDS", 0)
     response = await browser.get("/readyz")
     assert response.code == 503

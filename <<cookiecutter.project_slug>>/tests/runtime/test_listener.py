@@ -1,4 +1,4 @@
-"""The port: why it cannot be had, and what becomes of connections when it is left."""
+"""The port: errors when it is bound, and connections when it is closed."""
 
 import asyncio
 import errno
@@ -23,7 +23,7 @@ GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 def test_a_system_that_cannot_share_a_port_says_so(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a port cannot be shared, several processes with a port each are suggested."""
+    """The error suggests several processes, each with its own port."""
     monkeypatch.delattr("socket.SO_REUSEPORT")
     with pytest.raises(ServerError, match=r"cannot share a port.*--port"):
         bind(load_settings(port=free_port()), reuse_port=True)
@@ -39,7 +39,7 @@ def test_a_system_that_cannot_share_a_port_says_so(
     ],
     ids=["taken", "privileged", "elsewhere", "unknown"],
 )
-def test_a_port_that_cannot_be_had_is_told_with_the_way_out(
+def test_a_failed_bind_names_port_host_and_remedy(
     folder: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str
 ) -> None:
     """Whatever the reason, the message names port, host and what to change."""
@@ -53,7 +53,7 @@ def test_a_port_that_cannot_be_had_is_told_with_the_way_out(
 
 
 async def answer(connection: socket.socket) -> bytes:
-    """Send a request over an open connection and return all that comes back."""
+    """Send a request over an open connection and return everything received."""
     reader, writer = await asyncio.open_connection(sock=connection)
     writer.write(GET)
     try:
@@ -63,10 +63,12 @@ async def answer(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-async def test_what_waits_is_served_and_newcomers_are_refused(site: Site, *, shared: bool) -> None:
-    """Connections that were made while the process was busy are not lost with the listener."""
+async def test_queued_connections_are_served_and_new_ones_refused(
+    site: Site, *, shared: bool
+) -> None:
+    """Connections made while the process was busy survive the end of the listener."""
     where = ("127.0.0.1", site.settings.port)
-    # While this loop makes them the server, on the same loop, cannot accept them.
+    # This loop blocks the event loop, so the server cannot accept the connections yet.
     waiting = [socket.create_connection(where) for _ in range(20)]
     listener.refuse_new_connections(site.server, site.sockets, shared=shared)
     with pytest.raises(ConnectionRefusedError):
@@ -76,17 +78,17 @@ async def test_what_waits_is_served_and_newcomers_are_refused(site: Site, *, sha
 
 
 @only_linux
-async def test_without_the_kernels_help_what_waits_is_served(
+async def test_without_the_socket_option_queued_connections_are_served(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kernel that does not know the way is taken for what it is."""
+    """On a kernel without the option the queue is served before the close."""
     monkeypatch.setattr(listener, "SO_BINDTOIFINDEX", 9999)
-    await test_what_waits_is_served_and_newcomers_are_refused(site, shared=False)
+    await test_queued_connections_are_served_and_new_ones_refused(site, shared=False)
 
 
 @only_linux
-async def test_each_address_of_a_host_is_left(site: Site) -> None:
-    """`localhost` has two addresses, each with a socket of its own: both refuse newcomers."""
+async def test_every_address_of_a_host_refuses_connections(site: Site) -> None:
+    """`localhost` has two addresses, each with its own socket: both refuse connections."""
     settings = load_settings(host="localhost", port=free_port())
     sockets = bind(settings)
     site.server.add_sockets(sockets)

@@ -1,4 +1,4 @@
-"""The logs: their form, and what never gets into them."""
+"""The logs: their format, and what they never contain."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ def requests_in(lines: list[str]) -> list[dict[str, object]]:
 
 
 async def test_a_request_is_one_line(site: Site, logs: Callable[[], list[str]]) -> None:
-    """Each request is one JSON object that says what was asked, by whom, and what came of it."""
+    """Each request is one JSON object with the request, its client and its result."""
     request_id = "f" * 32
     browser = site.browser(X_Real_IP="192.0.2.9")
     await browser.get(f"/login?{QUERY}", {"X-Request-Id": request_id})
@@ -54,7 +54,7 @@ async def test_a_request_is_one_line(site: Site, logs: Callable[[], list[str]]) 
     assert 0 < float(str(entry["milliseconds"])) < 20_000
 
 
-async def test_requests_of_one_moment_are_a_line_each(
+async def test_simultaneous_requests_are_a_line_each(
     site: Site, logs: Callable[[], list[str]]
 ) -> None:
     """Lines that are written together are neither mixed nor lost."""
@@ -65,10 +65,10 @@ async def test_requests_of_one_moment_are_a_line_each(
     ]
 
 
-async def test_the_level_holds_for_requests_too(
+async def test_the_level_applies_to_requests(
     open_site: Callable[..., Site], logs: Callable[[], list[str]]
 ) -> None:
-    """At the level of warnings, successful requests are not logged."""
+    """At level WARNING, successful requests are not logged."""
     site = open_site(log_level="WARNING")
     browser = site.browser()
     await browser.get("/")
@@ -77,16 +77,18 @@ async def test_the_level_holds_for_requests_too(
     assert [entry["path"] for entry in requests_in(logs())] == ["/readyz"]
 
 
-async def test_people_get_lines_for_people(
+async def test_debug_mode_logs_readable_lines(
     open_site: Callable[..., Site], logs: Callable[[], list[str]]
 ) -> None:
-    """In debug mode a request is a short line."""
+    """In debug mode a request is a short line of text."""
     await open_site(debug=True, autoreload=False).browser().get("/login")
     assert any(re.fullmatch(r"GET /login 200 \d+\.\d+ ms", line) for line in logs())
 
 
-async def test_probes_are_silent_until_they_fail(site: Site, logs: Callable[[], list[str]]) -> None:
-    """What machines ask every few seconds is logged only when the answer is bad."""
+async def test_probes_are_logged_only_when_they_fail(
+    site: Site, logs: Callable[[], list[str]]
+) -> None:
+    """Probes come every few seconds, so only bad answers are logged."""
     browser = site.browser()
     for path in ("/healthz", "/readyz", "/metrics"):
         await browser.get(path)
@@ -97,8 +99,8 @@ async def test_probes_are_silent_until_they_fail(site: Site, logs: Callable[[], 
     assert (entry["path"], entry["status"], entry["level"]) == ("/readyz", 503, "WARNING")
 
 
-async def test_what_must_not_be_logged_is_not(site: Site, logs: Callable[[], list[str]]) -> None:
-    """However a request ends, no cookie, password, hash or query string gets into the logs."""
+async def test_the_logs_contain_no_secrets(site: Site, logs: Callable[[], list[str]]) -> None:
+    """However a request ends, no cookie, password, hash or query string is logged."""
     site.app.add_handlers(".*", [("/fails", Fails)])
     browser = site.browser()
     await browser.sign_in()
@@ -133,8 +135,8 @@ async def test_what_must_not_be_logged_is_not(site: Site, logs: Callable[[], lis
     assert [line for line in lines for secret in secrets if secret in line] == []
 
 
-async def test_not_even_the_finest_level_tells_secrets(start: Start) -> None:
-    """LOG_LEVEL=DEBUG may be verbose, but what it writes can be shown to others."""
+async def test_debug_logs_contain_no_secrets(start: Start) -> None:
+    """LOG_LEVEL=DEBUG may be verbose, but its output can be shown to others."""
     process = await start(LOG_LEVEL="DEBUG")
     await process.answers()
     browser = process.browser
@@ -147,8 +149,8 @@ async def test_not_even_the_finest_level_tells_secrets(start: Start) -> None:
     assert [line for line in process.output for secret in secrets if secret in line] == []
 
 
-def test_a_failure_is_one_line_too() -> None:
-    """A traceback stays in its line, whatever stands in it, so that no line is mistaken."""
+def test_a_traceback_is_one_line() -> None:
+    """A traceback stays in its line, whatever it contains, so that no line is misread."""
     try:
         raise ValueError('two\nlines and "quotes"')
     except ValueError:
@@ -159,7 +161,7 @@ def test_a_failure_is_one_line_too() -> None:
 
 
 def test_anything_can_be_logged() -> None:
-    """Fields that JSON does not know are written as text instead of failing."""
+    """Fields that JSON does not know are written as text."""
     record = logging.LogRecord("x", logging.INFO, "f", 1, "\u00e9", (), None)
     record.fields = {"odd": {1, 2}, "bytes": b"\xff"}
     entry = json.loads(JsonFormatter().format(record))
@@ -175,7 +177,7 @@ def test_logs_go_to_standard_output(
     *,
     readable: bool,
 ) -> None:
-    """The process manager collects what is written there: JSON, or lines for people in debug."""
+    """The process manager collects standard output: JSON, or readable lines in debug mode."""
     root = logging.getLogger()
     level = root.level
     monkeypatch.setattr(root, "handlers", [])

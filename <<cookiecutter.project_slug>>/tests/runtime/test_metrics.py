@@ -1,4 +1,4 @@
-"""The metrics: what is counted, and what never becomes a label."""
+"""The metrics: what they count, and what never becomes a label."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ async def samples(browser: Browser) -> dict[tuple[str, ...], float]:
 
 
 async def test_requests_are_counted_by_route(browser: Browser) -> None:
-    """A request counts for its route, its method and its status, and its time is measured."""
+    """A request counts for its route, method and status, and its duration is measured."""
     await browser.sign_in()
     for path in ("/account", "/account?page=2"):
         await browser.get(path)
@@ -38,8 +38,8 @@ async def test_requests_are_counted_by_route(browser: Browser) -> None:
     assert found["http_request_duration_seconds_sum", "/account"] > 0
 
 
-async def test_what_a_client_invents_is_no_label(browser: Browser) -> None:
-    """Unknown addresses, files, queries and methods share their labels: memory stays bounded."""
+async def test_clients_cannot_create_labels(browser: Browser) -> None:
+    """Unknown paths, files, queries and methods share their labels: memory stays bounded."""
     for n in range(5):
         await browser.get(f"/invented-{n}")
         await browser.get(f"/?invented-{n}")
@@ -52,8 +52,8 @@ async def test_what_a_client_invents_is_no_label(browser: Browser) -> None:
     assert found["http_requests_total", "other", "/", "405"] == 5
 
 
-async def test_the_process_describes_itself(site: Site, browser: Browser) -> None:
-    """The metrics name the release, and what is going on at this moment."""
+async def test_the_metrics_describe_the_process(site: Site, browser: Browser) -> None:
+    """The metrics have the release and the current figures."""
     site.app.metrics.lag_seconds = 0.25
     await browser.sign_in()
     async with browser.websocket():
@@ -66,14 +66,14 @@ async def test_the_process_describes_itself(site: Site, browser: Browser) -> Non
     assert found["process_start_time_seconds",] > 0
 
 
-async def test_two_applications_in_a_process_count_apart() -> None:
-    """Nothing is counted in global state."""
+async def test_two_applications_have_separate_metrics() -> None:
+    """No metric is in global state."""
     Metrics("1")
     assert b'release="2"' in Metrics("2").text()
 
 
-async def test_the_lag_is_how_late_the_loop_comes_back() -> None:
-    """A loop that is held up shows it in the metrics."""
+async def test_the_lag_measures_a_blocked_event_loop() -> None:
+    """A blocked event loop shows in the metrics."""
     held = metrics.LAG_INTERVAL_SECONDS + 0.2
     measured = Metrics("1")
     task = asyncio.create_task(measured.measure_lag())

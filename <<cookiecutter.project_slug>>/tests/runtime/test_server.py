@@ -1,4 +1,4 @@
-"""The life of a process: how it starts, what signals do to it, and what clients notice."""
+"""The life of a process: its start, signals, and the effects on clients."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 async def in_flight(process: Process) -> asyncio.Task[HTTPResponse]:
-    """Send a login that has to wait, and return when the process is busy with it."""
+    """Send a login that has to wait; return when the process has started on it."""
     await process.browser.get("/login")
     login = asyncio.create_task(process.browser.post("/login", CREDENTIALS))
 
@@ -51,7 +51,7 @@ async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-    """Ask over an open connection and return the head of the answer, in lower case."""
+    """Send a request over an open connection; return the head of the answer in lower case."""
     writer.write(GET)
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
     await reader.readuntil(b"}")
@@ -62,7 +62,7 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str
 
 
 async def test_a_taken_port_is_one_line_and_an_exit_code(start: Start) -> None:
-    """The process manager sees a failure, and the operator the reason and nothing else."""
+    """The process manager sees a failure, and the operator only the reason."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         process = await start(PORT=str(taken.getsockname()[1]))
         assert await process.end() == 1
@@ -71,21 +71,21 @@ async def test_a_taken_port_is_one_line_and_an_exit_code(start: Start) -> None:
 
 
 @pytest.mark.parametrize("flag", ["debug", "autoreload"])
-def test_debug_mode_does_not_go_with_fork(folder: Path, flag: str) -> None:
+def test_debug_mode_refuses_fork(folder: Path, flag: str) -> None:
     """Autoreload in forked children is refused, with the reason, before a port is opened."""
     with pytest.raises(ServerError, match="--fork does not go with debug mode"):
         server.serve(load_settings(**{flag: True}), open_app, processes=2)
 
 
 def test_a_system_that_cannot_fork_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no fork, several processes with a port each are suggested."""
+    """Without fork the error suggests several processes, each with its own port."""
     monkeypatch.delattr("os.fork")
     with pytest.raises(ServerError, match=r"cannot fork.*--port"):
         server.serve(load_settings(), open_app, processes=2)
 
 
 async def test_requests_have_limits(start: Start) -> None:
-    """Too large a head or body is refused before it is read, and the process goes on serving."""
+    """A head or body that is too large is refused unread, and the process continues to serve."""
     process = await start()
     await process.answers()
 
@@ -101,7 +101,7 @@ async def test_requests_have_limits(start: Start) -> None:
 
     large = f"Content-Length: {server.MAX_BODY_BYTES + 1}"
     assert (await answer("POST /login HTTP/1.1", "Host: x", large)).startswith(b"HTTP/1.1 400 ")
-    # Tornado closes without a word; the balancer answers 400 and does not pass it on.
+    # Tornado closes the connection without an answer; the balancer answers 400 before it gets here.
     assert await answer("GET / HTTP/1.1", "Host: x", "X: " + "x" * server.MAX_HEADER_BYTES) == b""
     assert (await process.browser.get("/healthz")).code == 200
 
@@ -109,8 +109,8 @@ async def test_requests_have_limits(start: Start) -> None:
 # --- Stopping ---
 
 
-async def test_sigterm_finishes_what_was_begun(database: Database, start: Start) -> None:
-    """A request in flight is answered, an idle connection once more, and then the process ends."""
+async def test_sigterm_finishes_requests_in_flight(database: Database, start: Start) -> None:
+    """A request in flight is answered, an idle connection once more; then the process ends."""
     process = await start()
     await process.answers()
     idle = await connect(process.port)
@@ -128,7 +128,7 @@ async def test_sigterm_finishes_what_was_begun(database: Database, start: Start)
 
 
 async def test_a_second_signal_ends_at_once(folder: Path, start: Start) -> None:
-    """The same signal again ends the process without waiting for the drain."""
+    """A second signal of the same kind ends the process without the drain."""
     process = await start(UNREADY_SECONDS="600")
     await process.answers()
     process.send(signal.SIGTERM)
@@ -139,12 +139,12 @@ async def test_a_second_signal_ends_at_once(folder: Path, start: Start) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a way to lose none")
-async def test_connections_that_wait_in_the_queue_are_answered(start: Start) -> None:
-    """SIGTERM loses no connection that the kernel has made and the process not yet accepted."""
+async def test_queued_connections_survive_sigterm(start: Start) -> None:
+    """SIGTERM loses no connection that the kernel holds for the process."""
     process = await start()
     await process.answers()
     process.send(signal.SIGSTOP)
-    # More than it accepts on the way from the signal to the end of listening: 128 at each turn.
+    # More than the process accepts between the signal and the drain: 128 per loop iteration.
     waiting = [await connect(process.port) for _ in range(600)]
     for _, writer in waiting:
         writer.write(GET)
@@ -161,7 +161,7 @@ async def test_connections_that_wait_in_the_queue_are_answered(start: Start) -> 
 
 
 async def test_forked_processes_share_the_port_and_stop_together(start: Start) -> None:
-    """One that dies is replaced; SIGTERM to the parent drains all, and it ends after the last."""
+    """A dead child is replaced; SIGTERM to the parent drains all, and it ends after the last."""
     process = await start("--fork", "2")
     await process.says("Serving", times=2)
     await process.browser.sign_in()
@@ -176,7 +176,7 @@ async def test_forked_processes_share_the_port_and_stop_together(start: Start) -
 
 
 async def test_forked_processes_do_not_outlive_their_parent(start: Start) -> None:
-    """When the parent is killed, the children drain and end too: nobody holds the port."""
+    """When the parent is killed, the children drain and end, too, and free the port."""
     process = await start("--fork", "2")
     await process.says("Serving", times=2)
     process.send(signal.SIGKILL)
@@ -185,7 +185,7 @@ async def test_forked_processes_do_not_outlive_their_parent(start: Start) -> Non
 
 
 async def test_ctrl_c_twice_ends_forked_processes_at_once(folder: Path, start: Start) -> None:
-    """A terminal sends Ctrl-C to parent and children alike; the second time all end at once."""
+    """A terminal sends Ctrl-C to parent and children; the second time all end at once."""
     process = await start("--fork", "2", UNREADY_SECONDS="600")
     await process.says("Serving", times=2)
     process.send_to_all(signal.SIGINT)
@@ -195,7 +195,7 @@ async def test_ctrl_c_twice_ends_forked_processes_at_once(folder: Path, start: S
 
 
 async def test_copies_share_a_port(start: Start) -> None:
-    """With --reuse-port a second copy takes the same port; both serve until one is stopped."""
+    """With --reuse-port a second copy uses the same port; both serve until one is stopped."""
     one = await start("--reuse-port")
     await one.answers()
     two = await start("--reuse-port", PORT=str(one.port))
@@ -216,7 +216,7 @@ async def test_copies_share_a_port(start: Start) -> None:
 
 @pytest.fixture
 async def drain(site: Site) -> AsyncIterator[Callable[..., asyncio.Task[None]]]:
-    """drain(drain_seconds=..., ...): the site drains, with these settings."""
+    """drain(drain_seconds=..., ...): drains the site with these settings."""
     tasks: list[asyncio.Task[None]] = []
 
     def drain(**overrides: float) -> asyncio.Task[None]:
@@ -247,7 +247,7 @@ async def slow(site: Site) -> AsyncIterator[asyncio.Event]:
 
 
 async def test_unready_comes_before_the_drain(site: Site, drain: Drain) -> None:
-    """For UNREADY_SECONDS everything is still served, but /readyz sends the balancer elsewhere."""
+    """For UNREADY_SECONDS everything is served, but /readyz answers not ready."""
     browser = site.browser()
     drain(unready_seconds=600)
     await until(lambda: site.app.connections.draining, "the drain to begin")
@@ -255,18 +255,18 @@ async def test_unready_comes_before_the_drain(site: Site, drain: Drain) -> None:
     assert (await browser.get("/")).code == 200
 
 
-async def test_a_drain_with_nothing_to_wait_for_is_over_at_once(site: Site, drain: Drain) -> None:
-    """Nobody waits for DRAIN_SECONDS when no connection is open."""
+async def test_an_idle_process_drains_at_once(site: Site, drain: Drain) -> None:
+    """Without open connections a drain does not wait for DRAIN_SECONDS."""
     await site.browser().get("/")
     begin = time.monotonic()
     await drain(drain_seconds=600)
     assert time.monotonic() - begin < server.BALANCER_IDLE_SECONDS
 
 
-async def test_idle_connections_are_the_balancers_to_close(
+async def test_idle_connections_are_left_for_the_balancer_to_close(
     site: Site, drain: Drain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An idle connection gets the time in which a balancer closes it, and no longer."""
+    """A drain waits for idle connections only until the balancer closes them."""
     monkeypatch.setattr(server, "BALANCER_IDLE_SECONDS", 0.2)
     reader, writer = await connect(site.settings.port)
     await ask(reader, writer)
@@ -280,7 +280,7 @@ async def test_idle_connections_are_the_balancers_to_close(
 async def test_silent_connections_are_closed(
     open_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client that sends nothing, stops in the middle, or asks no more is cut off."""
+    """A client that sends nothing, stops in the middle, or sends no more is disconnected."""
     monkeypatch.setattr(server, "CLIENT_IDLE_SECONDS", 0.2)
     site = open_site()
     connections = [await connect(site.settings.port) for _ in range(3)]
@@ -291,7 +291,7 @@ async def test_silent_connections_are_closed(
         writer.close()
 
 
-async def test_a_drain_ends_when_its_time_is_over(
+async def test_a_drain_ends_after_drain_seconds(
     site: Site, slow: asyncio.Event, drain: Drain, logs: Callable[[], list[str]]
 ) -> None:
     """A request that takes longer than DRAIN_SECONDS is cut off, and the log says so."""
@@ -303,8 +303,8 @@ async def test_a_drain_ends_when_its_time_is_over(
         await request
 
 
-async def test_a_drain_sends_the_panels_elsewhere(site: Site, drain: Drain) -> None:
-    """An open WebSocket does not hold up a drain: it is told to connect again."""
+async def test_a_drain_closes_the_panels(site: Site, drain: Drain) -> None:
+    """A drain closes an open WebSocket with the code that makes the browser reconnect."""
     browser = site.browser()
     await browser.sign_in()
     async with browser.websocket() as socket:

@@ -1,4 +1,4 @@
-"""Static files, as they are served without a balancer."""
+"""Static files without a balancer."""
 
 import hashlib
 import re
@@ -19,8 +19,8 @@ AT_THE_ROOT = {
 }
 
 
-async def test_every_asset_of_a_page_is_there_and_kept_for_ever(browser: Browser) -> None:
-    """A page names its assets with the hash of their content, so that no browser asks twice."""
+async def test_every_asset_of_a_page_exists_and_is_cached(browser: Browser) -> None:
+    """A page names its assets with the hash of their content, and browsers cache them."""
     await browser.sign_in()
     assets = set()
     for path in ("/", "/login", "/account", "/nothing"):
@@ -55,10 +55,8 @@ async def test_every_asset_of_a_page_is_there_and_kept_for_ever(browser: Browser
         "v=../../settings.py&v=" + 128 * "0",
     ],
 )
-async def test_a_file_without_its_version_is_asked_for_again(
-    browser: Browser, version: str
-) -> None:
-    """Without the hash of its content in its address a file is served, and checked each time."""
+async def test_a_file_without_its_hash_is_revalidated(browser: Browser, version: str) -> None:
+    """Without the content's hash in the URL a file is served, and revalidated each time."""
     response = await browser.get(f"/static/style.css?{version}")
     assert response.code == 200
     assert response.body == (STATIC / "style.css").read_bytes()
@@ -68,7 +66,7 @@ async def test_a_file_without_its_version_is_asked_for_again(
 async def test_a_page_of_another_release_gets_its_own_files(
     browser: Browser, nowhere: Path
 ) -> None:
-    """What is published under a hash is served under it, even if this release has it no more."""
+    """A published hash serves its file, even after this release no longer has it."""
     content = b"a { color: red }"
     version = hashlib.sha512(content).hexdigest()
     for name in ("style.css", "gone.css"):
@@ -84,10 +82,10 @@ async def test_a_page_of_another_release_gets_its_own_files(
     assert (await browser.get("/static/gone.css")).code == 404
 
 
-async def test_nothing_but_its_content_is_kept_under_a_hash(
+async def test_only_matching_content_is_cached_under_a_hash(
     browser: Browser, nowhere: Path
 ) -> None:
-    """A file that is published under a wrong hash is served, and asked for again."""
+    """A file that is published under a wrong hash is served, and revalidated each time."""
     file = nowhere / "published" / (128 * "0") / "static" / "style.css"
     file.parent.mkdir(parents=True)
     file.write_text("something else")
@@ -97,7 +95,7 @@ async def test_nothing_but_its_content_is_kept_under_a_hash(
 
 @pytest.mark.parametrize("path", ["/static/style.css", "/robots.txt", "/static/logo.svg?v=1"])
 async def test_an_unchanged_file_is_not_sent_again(browser: Browser, path: str) -> None:
-    """A browser that has the file already is told that it has not changed."""
+    """A browser with the current file gets 304."""
     first = await browser.get(path)
     for header in (
         {"If-None-Match": first.headers["Etag"]},
@@ -111,8 +109,8 @@ async def test_an_unchanged_file_is_not_sent_again(browser: Browser, path: str) 
 
 
 @pytest.mark.parametrize("name", AT_THE_ROOT)
-async def test_what_clients_look_for_at_the_root_is_there(browser: Browser, name: str) -> None:
-    """Crawlers and browsers find the few files whose addresses they know."""
+async def test_the_files_at_the_root_exist(browser: Browser, name: str) -> None:
+    """Crawlers and browsers find the few files with fixed addresses."""
     response = await browser.get(f"/{name}")
     assert response.code == 200
     assert response.body == (STATIC / name).read_bytes()
@@ -140,7 +138,7 @@ async def test_what_clients_look_for_at_the_root_is_there(browser: Browser, name
 async def test_nothing_outside_the_folder_is_served(
     browser: Browser, nowhere: Path, path: str, version: str
 ) -> None:
-    """No spelling of an address leads out of the folder, and none makes the service fail."""
+    """No spelling of a path leads out of the folder or makes the service fail."""
     (nowhere / "published" / (128 * "a") / "static").mkdir(parents=True)
     for folder in ("published", "published/" + 128 * "a"):
         (nowhere / folder / "settings.py").write_text("import this")
@@ -149,7 +147,7 @@ async def test_nothing_outside_the_folder_is_served(
     assert b"import" not in response.body
 
 
-async def test_a_file_takes_no_session(browser: Browser) -> None:
-    """Files are for everybody: no cookie is read, let alone looked up."""
+async def test_files_need_no_session(browser: Browser) -> None:
+    """Files are public: the session cookie is not even read."""
     browser.cookies[browser.session_cookie] = "nonsense"
     assert (await browser.get("/static/style.css")).code == 200

@@ -1,4 +1,4 @@
-"""The language of the pages: that of the code, until there is a catalogue for another one."""
+"""The language of the pages: English, or another one with a catalogue."""
 
 import struct
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from << cookiecutter.__package_name >>.runtime.translations import load_translat
 
 from ..browser import Browser
 
-# In a language that no team has a catalogue for.
+# A language for which no team has a catalogue.
 LANGUAGE = "xx"
 TEXTS = {
     "": "Content-Type: text/plain; charset=UTF-8",
@@ -24,7 +24,7 @@ TEXTS = {
 
 
 def catalogue(texts: dict[str, str]) -> bytes:
-    """Return the `.mo` file that gettext's tools make of these texts."""
+    """Return these texts as a `.mo` file, as gettext's tools write it."""
     pairs = sorted((text.encode(), translated.encode()) for text, translated in texts.items())
     head = struct.pack("<6I", 0x950412DE, 0, len(pairs), 28, 28 + 8 * len(pairs), 0) + bytes(4)
     tables, strings, start = b"", b"", 28 + 16 * len(pairs)
@@ -37,7 +37,7 @@ def catalogue(texts: dict[str, str]) -> bytes:
 
 @pytest.fixture
 def foreign(browser: Browser, tmp_path: Path) -> Iterator[Browser]:
-    """A browser that prefers another language, of a site that knows it."""
+    """A browser that prefers another language, and a site with its catalogue."""
     file = tmp_path / "locale" / LANGUAGE / "LC_MESSAGES" / "messages.mo"
     file.parent.mkdir(parents=True)
     file.write_bytes(catalogue(TEXTS))
@@ -48,15 +48,15 @@ def foreign(browser: Browser, tmp_path: Path) -> Iterator[Browser]:
     load_translations(tmp_path / "locale", "en")
 
 
-async def test_without_a_catalogue_nothing_changes(browser: Browser) -> None:
-    """Whatever language a browser asks for, it gets that of the code."""
+async def test_without_a_catalogue_pages_are_english(browser: Browser) -> None:
+    """Without a catalogue every browser gets English, the language of the code."""
     plain = (await browser.get("/nothing")).body.decode()
     assert '<html lang="en">' in plain
     asked = (await browser.get("/nothing", {"Accept-Language": LANGUAGE})).body.decode()
     assert asked.partition("<footer")[0] == plain.partition("<footer")[0]
 
 
-async def test_a_page_is_in_the_language_of_its_reader(foreign: Browser) -> None:
+async def test_a_page_is_in_the_language_of_its_browser(foreign: Browser) -> None:
     """Templates, titles and messages are translated, and the page names its language."""
     page = (await foreign.get("/login")).body.decode()
     assert f'<html lang="{LANGUAGE}">' in page
@@ -68,8 +68,8 @@ async def test_a_page_is_in_the_language_of_its_reader(foreign: Browser) -> None
     assert "Hallo, ada" in (await foreign.get("/")).body.decode()
 
 
-async def test_a_refusal_is_in_the_language_of_its_reader(foreign: Browser) -> None:
-    """What the rules about accounts have to say is translated, numbers and all."""
+async def test_an_account_error_is_in_the_language_of_its_browser(foreign: Browser) -> None:
+    """The errors of the accounts are translated, with their numbers."""
     refused = (await foreign.sign_in(password="wrong")).body.decode()
     assert "Name oder Passwort stimmt nicht." in refused
     for _ in range(10):
@@ -77,13 +77,13 @@ async def test_a_refusal_is_in_the_language_of_its_reader(foreign: Browser) -> N
     assert "In 15 Minuten geht es weiter." in refused
 
 
-async def test_a_reader_of_english_gets_english(foreign: Browser) -> None:
-    """A browser that prefers English gets it, though English has no catalogue."""
+async def test_a_browser_that_prefers_english_gets_english(foreign: Browser) -> None:
+    """English needs no catalogue to be preferred."""
     page = await foreign.get("/login", {"Accept-Language": f"en-GB,en;q=0.9,{LANGUAGE};q=0.8"})
     assert '<html lang="en">' in page.body.decode()
     assert "<h1>Sign in</h1>" in page.body.decode()
 
 
-async def test_machines_get_english(foreign: Browser) -> None:
-    """An error in JSON reads the same for everybody."""
+async def test_json_errors_are_english(foreign: Browser) -> None:
+    """An error in JSON has the same text in every language."""
     assert b"There is nothing at this address." in (await foreign.get("/api/nothing")).body

@@ -66,7 +66,7 @@ def test_a_client_of_the_proxy_forges_nothing(
 @pytest.mark.parametrize(
     "address", ["not an ip", "unix:", "localhost", "198.51.100.7'\"", "[::1", "999.1.1.1", ""]
 )
-def test_what_is_no_address_is_not_believed(
+def test_invalid_addresses_and_schemes_are_ignored(
     balancer_behind_proxy: Balancer, stack: Stack, address: str
 ) -> None:
     """From the proxy, too: then the proxy's own address counts, never the words sent."""

@@ -1,1 +1,1 @@
-"""Tests of the checks: each is shown to find what it looks for, and nothing where all is well."""
+"""Tests of the checks: each finds its fault, and nothing in a sound installation."""

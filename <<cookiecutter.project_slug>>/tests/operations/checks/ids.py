@@ -6,6 +6,6 @@ from typing import Any
 
 
 def ids_of(check: Callable[..., Any]) -> list[str]:
-    """Return the ids that the docstring of a check begins with."""
+    """Return the ids at the beginning of a check's docstring."""
     assert check.__doc__
     return re.findall(r"\b[A-Z]\d{3}\b", check.__doc__.partition(":")[0])

@@ -19,13 +19,13 @@ from ...conftest import SECRET
 
 
 def found(check: Callable[[Settings], Iterator[Finding]]) -> list[tuple[str, str]]:
-    """Return the ids of what a check finds, each with how bad it is."""
+    """Return the ids and severities of a check's findings."""
     return [(finding.id, finding.severity) for finding in check(load_settings())]
 
 
 @pytest.fixture
 def reached(monkeypatch: pytest.MonkeyPatch, nowhere: Path) -> None:
-    """Others pass the folders above that of the test, which pytest closes to them."""
+    """Other users can reach the test's folder, which pytest denies them."""
     above = set(nowhere.resolve().parents)
     stat = Path.stat
 
@@ -53,7 +53,7 @@ def members(monkeypatch: pytest.MonkeyPatch) -> set[int]:
 def test_an_open_file_of_secrets_is_found(
     folder: Path, name: str, mode: int, expected: int
 ) -> None:
-    """F001: nobody but its owner reads or changes `.env`, or the settings of servers."""
+    """F001: only the owner may read or change `.env` and the settings of servers."""
     (folder / ".env").chmod(0o600)
     file = folder / name
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -72,10 +72,10 @@ def test_an_open_file_of_secrets_is_found(
     ],
     ids=["of a deploy", "writable", "with a secret", "private"],
 )
-def test_an_open_file_that_wins_over_env_is_found(
+def test_an_open_file_that_overrides_env_is_found(
     folder: Path, text: str, mode: int, expected: int
 ) -> None:
-    """F001: who may write `.env.release` replaces the secret."""
+    """F001: a user who can write `.env.release` replaces the secret."""
     (folder / ".env").chmod(0o600)
     (folder / ".env.release").write_text(text)
     (folder / ".env.release").chmod(mode)
@@ -98,7 +98,7 @@ def test_an_open_file_that_wins_over_env_is_found(
 def test_an_open_database_is_found(
     folder: Path, reached: None, members: set[int], suffix: str, mode: int, rights: str
 ) -> None:
-    """F002: the database, and what was written last, are for the service's user alone."""
+    """F002: only the service's user may access the database and SQLite's files beside it."""
     url = "sqlite+aiosqlite:///var/test.sqlite3"
     (folder / ".env").write_text(f"COOKIE_SECRET={SECRET}\nDATABASE_URL={url}\n")
     make_database(url)
@@ -118,7 +118,7 @@ def test_an_open_database_is_found(
 
 <% endif %>
 def test_members_of_a_group_are_others(folder: Path, members: set[int]) -> None:
-    """A group of one's own lets nobody in; one with somebody else in it does."""
+    """A user's own group grants nothing to others; a group with another member does."""
     file = folder / "file"
     file.touch(mode=0o660)
     file.chmod(0o660)
@@ -129,7 +129,7 @@ def test_members_of_a_group_are_others(folder: Path, members: set[int]) -> None:
 
 
 def test_the_members_of_a_group_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that it names, and those whose first group it is; root may do everything anyway."""
+    """A group's members are those it lists and those with it as first group, without root."""
     users = [("root", 0, 0), ("ada", 1, 7), ("bob", 2, 2), ("eve", 3, 3)]
     entries = [SimpleNamespace(pw_name=name, pw_uid=uid, pw_gid=gid) for name, uid, gid in users]
     monkeypatch.setattr("pwd.getpwall", lambda: entries)
@@ -143,7 +143,7 @@ def test_the_members_of_a_group_are_known(monkeypatch: pytest.MonkeyPatch) -> No
     "name", [".env", "production.env", "deploy/inventory/test.env", ".env.release", "a/.env.local"]
 )
 def test_settings_in_git_are_found(folder: Path, name: str) -> None:
-    """F003: a file of settings is tracked by mistake, wherever it is and whatever its first name."""
+    """F003: git tracks a file of settings, in any folder and with any name before .env."""
 
     def git(*arguments: str) -> None:
         subprocess.run(["git", *arguments], check=True, capture_output=True)
@@ -165,7 +165,7 @@ def test_settings_in_git_are_found(folder: Path, name: str) -> None:
 def test_settings_in_a_repository_above_are_found(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F003: the repository may hold more than this project."""
+    """F003: the repository may contain more than this project."""
     subprocess.run(["git", "init"], check=True, capture_output=True)
     project = folder / "project"
     project.mkdir()
@@ -177,10 +177,10 @@ def test_settings_in_a_repository_above_are_found(
 
 
 @pytest.mark.parametrize("missing", [True, False], ids=["no git", "no repository for git"])
-def test_git_that_does_not_tell_is_not_taken_for_good(
+def test_a_failing_git_is_reported(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *, missing: bool
 ) -> None:
-    """F006: git is missing, or refuses the repository of somebody else."""
+    """F006: git is missing, or refuses another user's repository."""
     (folder / ".git").mkdir()
     if missing:
         monkeypatch.setenv("PATH", str(folder))
@@ -191,7 +191,7 @@ def test_git_that_does_not_tell_is_not_taken_for_good(
 def test_open_backups_and_logs_are_found(
     folder: Path, reached: None, members: set[int], name: str
 ) -> None:
-    """F004: a backup has all that the database has."""
+    """F004: a backup contains everything in the database."""
     file = folder / "var" / name
     file.parent.mkdir(parents=True, exist_ok=True)
     (folder / "var/stack.pid").touch(mode=0o644)
@@ -210,7 +210,7 @@ def test_open_backups_and_logs_are_found(
 
 @pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
 @pytest.mark.parametrize("where", [".", "project", "shared", "shared/var"])
-def test_a_folder_that_others_write_into_is_found(
+def test_a_folder_that_others_can_write_is_found(
     folder: Path,
     reached: None,
     members: set[int],
@@ -218,7 +218,7 @@ def test_a_folder_that_others_write_into_is_found(
     where: str,
     mode: int,
 ) -> None:
-    """F005: the project, what its links lead to, and all above; in /tmp others move nothing."""
+    """F005: the project, targets of its links, and all folders above; /tmp is safe for them."""
     for name in ("project", "shared", "shared/var"):
         (folder / name).mkdir()
     (folder / ".env").rename(folder / "shared/.env")
@@ -236,8 +236,8 @@ def test_a_folder_that_others_write_into_is_found(
     assert all(f"write into {(folder / where).resolve()}, " in one.problem for one in findings)
 
 
-def test_a_closed_folder_protects_what_is_in_it(folder: Path, reached: None) -> None:
-    """What others cannot reach they cannot change either."""
+def test_a_closed_folder_protects_its_content(folder: Path, reached: None) -> None:
+    """Other users cannot change what they cannot reach."""
     (folder / "var").mkdir(mode=0o777)
     (folder / "var").chmod(0o777)
     assert found(files.folders) == [("F005", "error")]

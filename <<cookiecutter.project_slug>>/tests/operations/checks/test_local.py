@@ -28,27 +28,27 @@ def version(days_ago: int) -> str:
 
 
 def ids(check: Callable[[Settings], Iterator[Finding]], **overrides: Any) -> list[str]:
-    """Return the ids of what a check finds, with these settings."""
+    """Return the ids of a check's findings with these settings."""
     return [finding.id for finding in check(load_settings(**overrides))]
 
 
 @pytest.fixture
 def audit(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """What pip-audit answers, instead of the network."""
+    """The output of pip-audit, without the network."""
     audit = SimpleNamespace(stdout=b'{"dependencies": []}', stderr=b"")
     fake = SimpleNamespace(run=lambda *_, **__: audit, TimeoutExpired=subprocess.TimeoutExpired)
     monkeypatch.setattr(local, "subprocess", fake)
     return audit
 
 
-def test_nothing_is_found_where_all_is_well(folder: Path, audit: SimpleNamespace) -> None:
-    """A project as `make setup` leaves it passes every check."""
+def test_a_new_project_passes(folder: Path, audit: SimpleNamespace) -> None:
+    """A project passes every check after `make setup`."""
     (folder / ".env").chmod(0o600)
     assert check_local() == []
 
 
 def test_every_check_is_run(folder: Path, audit: SimpleNamespace) -> None:
-    """What the single checks find is reported together, errors and warnings."""
+    """The findings of all checks are reported together, errors and warnings."""
     wrong = f"COOKIE_SECRET={version(400)}:{KEY}\nDEBUG=true\nHOST=0.0.0.0\n"
     (folder / ".env").write_text(wrong + f"DATABASE_URL={load_settings().database_url}\n")
     (folder / ".env").chmod(0o644)
@@ -62,14 +62,14 @@ def test_every_check_is_run(folder: Path, audit: SimpleNamespace) -> None:
 
 
 def test_wrong_settings_are_a_finding(nowhere: Path) -> None:
-    """Settings with which the service would not start are told as S001."""
+    """S001: settings with which the service would not start."""
     (finding,) = check_local()
     assert (finding.id, finding.severity) == ("S001", Severity.ERROR)
     assert "COOKIE_SECRET: it has no value" in finding.problem
 
 
-def test_settings_that_cannot_be_read_are_a_finding(folder: Path) -> None:
-    """S001: one line reports a comment in another encoding, as at the start of the service."""
+def test_unreadable_settings_are_a_finding(folder: Path) -> None:
+    """S001: one line reports a file in another encoding, as at the start of the service."""
     with (folder / ".env").open("ab") as env:
         env.write("# für die Kollegen\n".encode("latin-1"))
     (finding,) = check_local()
@@ -92,7 +92,7 @@ def test_settings_that_cannot_be_read_are_a_finding(folder: Path) -> None:
     ids=["new", "year", "old", "begun", "half", "forgotten", "undated", "two undated"],
 )
 def test_an_old_secret_is_found(folder: Path, secret: str, expected: list[str]) -> None:
-    """S002 and S003: a secret lives for a year, and a rotation for two months."""
+    """S002 and S003: a secret may be a year old, and a rotation two months."""
     assert ids(local.secret_age, cookie_secret=secret) == expected
 
 
@@ -108,7 +108,7 @@ def test_an_old_secret_is_found(folder: Path, secret: str, expected: list[str]) 
     ids=str,
 )
 def test_debug_mode_is_found(folder: Path, flags: dict[str, bool], named: str | None) -> None:
-    """D001: what shows tracebacks or restarts by itself is named."""
+    """D001: the flags that show tracebacks or restart the service are named."""
     problems = [finding.problem for finding in local.debug_mode(load_settings(**flags))]
     assert len(problems) == (named is not None)
     assert all(problem.startswith(str(named)) for problem in problems)
@@ -128,7 +128,7 @@ def test_debug_mode_is_found(folder: Path, flags: dict[str, bool], named: str | 
 def test_a_forgeable_address_is_found(
     folder: Path, host: str, expected: list[str], *, behind_proxy: bool
 ) -> None:
-    """N001: a process that believes the balancer's headers must be reachable through it only."""
+    """N001: a process that believes the balancer's headers must be reachable only through it."""
     assert ids(local.bind_address, host=host, behind_proxy=behind_proxy) == expected
 
 
@@ -138,7 +138,7 @@ def test_a_forgeable_address_is_found(
 def test_a_drain_that_would_be_cut_is_found(
     folder: Path, unready: int, drain: int, expected: list[str]
 ) -> None:
-    """T001: the process manager must be more patient than the drain."""
+    """T001: the process manager must wait longer than the drain."""
     found = ids(local.time_budget, unready_seconds=unready, drain_seconds=drain)
     assert found == expected
 
@@ -152,9 +152,7 @@ def test_a_low_limit_of_files_is_found(
     assert ids(local.file_limit) == expected
 
 
-def test_a_database_that_is_not_there_is_found(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unavailable_database_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """M001: the service would start, and never be ready."""
 
     async def refuse(url: str) -> list[str]:
@@ -177,7 +175,7 @@ def test_missing_migrations_are_found(folder: Path, new_url: str) -> None:
 
 <% if cookiecutter.database == "postgresql" %>
 def test_too_many_connections_are_found(folder: Path) -> None:
-    """L002: the server would turn away what the processes open under load; 3 it keeps for itself."""
+    """L002: under load the server would refuse connections; it reserves 3 for itself."""
     limit = 97
     enough = (limit - 1) // local.PROCESSES
     assert ids(local.connections, database_connections=enough) == []
@@ -204,7 +202,7 @@ def test_too_many_connections_are_found(folder: Path) -> None:
 def test_a_database_over_an_open_network_is_found(
     folder: Path, rest: str, expected: list[str]
 ) -> None:
-    """N002: without TLS that is insisted on, the password can be had on the way."""
+    """N002: unless TLS is required, the password can be read on the network."""
     url = f"postgresql+psycopg://{rest}"
     assert ids(local.database_network, database_url=url) == expected
     assert ids(local.database_network, backup_database_url=url) == expected
@@ -212,7 +210,7 @@ def test_a_database_over_an_open_network_is_found(
 
 <% endif %>
 def test_known_vulnerabilities_are_found(folder: Path, audit: SimpleNamespace) -> None:
-    """V001: what pip-audit finds is told with the version that mends it."""
+    """V001: a vulnerability is reported with the version that fixes it."""
     package = {"name": "old", "version": "1.0", "vulns": [{"id": "CVE-1", "fix_versions": []}]}
     audit.stdout = json.dumps({"dependencies": [{"name": "good", "version": "1"}, package]})
     (finding,) = local.vulnerabilities(load_settings())
@@ -222,20 +220,16 @@ def test_known_vulnerabilities_are_found(folder: Path, audit: SimpleNamespace) -
 
 
 @pytest.mark.parametrize("answer", [b"", b"no network", b"{}"])
-def test_without_an_answer_nothing_is_known(
-    folder: Path, audit: SimpleNamespace, answer: bytes
-) -> None:
-    """V002: where pip-audit is missing or cannot ask, that is not the same as nothing found."""
+def test_a_failed_audit_is_reported(folder: Path, audit: SimpleNamespace, answer: bytes) -> None:
+    """V002: a missing or failing pip-audit is reported, not taken as a clean result."""
     audit.stdout, audit.stderr = answer, b"Asking\nNo module named pip_audit\n"
     (finding,) = local.vulnerabilities(load_settings())
     assert (finding.id, finding.severity) == ("V002", Severity.UNCHECKED)
     assert finding.problem == "No package could be audited: No module named pip_audit"
 
 
-def test_an_audit_that_takes_too_long_is_told(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """V002: an index that does not answer keeps nobody waiting for ever."""
+def test_an_audit_has_a_time_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """V002: an index that does not answer is reported after a limited time."""
 
     def hang(*_: object, timeout: float, **__: object) -> None:
         raise subprocess.TimeoutExpired("pip-audit", timeout)
@@ -245,8 +239,8 @@ def test_an_audit_that_takes_too_long_is_told(
     assert finding.problem == "No package could be audited: no answer within 120 s"
 
 
-def test_packages_that_were_left_out_are_told(folder: Path, audit: SimpleNamespace) -> None:
-    """V002: pip-audit may know some packages only; the service itself is on no list."""
+def test_skipped_packages_are_reported(folder: Path, audit: SimpleNamespace) -> None:
+    """V002: pip-audit may skip packages; the service itself may be one of them."""
     names = ["alpha", "beta", COMMAND, "gamma", "delta"]
     packages = [{"name": name, "skip_reason": "not found"} for name in names]
     audit.stdout = json.dumps({"dependencies": packages})
@@ -257,8 +251,8 @@ def test_packages_that_were_left_out_are_told(folder: Path, audit: SimpleNamespa
     assert ids(local.vulnerabilities) == []
 
 
-def test_what_cannot_be_looked_at_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check that is kept from looking does not keep the others from it, and is not silent."""
+def test_a_failing_check_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that cannot read something is reported and does not stop the other checks."""
 
     def refused(settings: Settings) -> Iterator[Finding]:
         """X001: nothing."""

@@ -37,7 +37,7 @@ Answer = tuple[int, Mapping[str, str], bytes]
 
 
 class Canned(site.Site):
-    """A site that answers everything with the same, except what `answers` has for a URL."""
+    """A site with the same answer to every URL, except those in `answers`."""
 
     def __init__(self, url: str, answer: Answer, answers: Mapping[str, Answer]) -> None:
         super().__init__(url)
@@ -53,7 +53,7 @@ class Canned(site.Site):
 
 
 class Careless(RequestHandler):
-    """Does everything wrong that can be seen from outside."""
+    """Makes every mistake that is visible from outside."""
 
     def get(self, path: str) -> None:
         self.set_header("Content-Security-Policy", "script-src 'unsafe-inline'")
@@ -70,7 +70,7 @@ class CarelessSocket(WebSocketHandler):
 
 @pytest.fixture
 async def careless_url() -> AsyncIterator[str]:
-    """The address of a site that does everything wrong."""
+    """The URL of a site that makes every mistake."""
     listening, port = bind_unused_port()
     server = HTTPServer(Application([("/live", CarelessSocket), ("(.*)", Careless)]))
     server.add_socket(listening)
@@ -88,15 +88,15 @@ async def found(
     body: bytes = b"<html>",
     answers: Mapping[str, Answer] | None = None,
 ) -> set[str]:
-    """Return the ids of what a check finds on a site with all good headers and these."""
+    """Return the ids of a check's findings on a site with all required headers and these."""
     canned = Canned(url, (code, {**GOOD, **(headers or {})}, body), answers or {})
     return {finding.id async for finding in check(canned)}
 
 
-async def test_the_service_itself_passes_what_does_not_need_a_balancer(
+async def test_a_process_passes_all_checks_but_those_of_the_balancer(
     open_site: Callable[..., RunningSite],
 ) -> None:
-    """Asked directly, a process lacks only what the balancer does: host, request id, /metrics."""
+    """Without a balancer a process fails only its checks: host, request id, /metrics."""
     findings = await check_site(open_site().url)
     assert sorted(finding.id for finding in findings) == ["A001", "P002", "P003"]
 
@@ -119,10 +119,10 @@ def test_the_address_of_a_page_is_that_of_the_site(given: str, url: str) -> None
     assert site.Site(given).url == url
 
 
-async def test_an_address_in_capitals_is_asked_all_the_same(
+async def test_an_address_in_capitals_is_checked(
     open_site: Callable[..., RunningSite],
 ) -> None:
-    """The whole check runs on what was meant."""
+    """All checks run on the normalized address."""
     url = open_site().url.replace("http", "HTTP") + "/login?next=/#top"
     assert sorted(finding.id for finding in await check_site(url)) == ["A001", "P002", "P003"]
 
@@ -131,14 +131,14 @@ async def test_an_address_in_capitals_is_asked_all_the_same(
     "url",
     ["example.com", "ftp://example.com", "https://", "", "http://[::1", "http://localhost:port"],
 )
-async def test_what_is_no_address_is_told(url: str) -> None:
-    """An address is given as a browser shows it."""
+async def test_an_invalid_address_is_refused(url: str) -> None:
+    """The error shows the expected form of an address."""
     with pytest.raises(SiteError, match=r"is no address of a site. Give one such as https://"):
         await check_site(url)
 
 
-async def test_a_site_that_does_not_answer_is_told() -> None:
-    """Where nobody listens nothing can be checked."""
+async def test_an_unreachable_site_is_an_error() -> None:
+    """Without a server at the address nothing can be checked."""
     with pytest.raises(SiteError, match=r"cannot be reached: .*Check the address"):
         await check_site(f"http://127.0.0.1:{free_port()}")
 
@@ -146,7 +146,7 @@ async def test_a_site_that_does_not_answer_is_told() -> None:
 @pytest.mark.parametrize("code", [500, 502, 503, 599])
 @pytest.mark.parametrize("path", ["/", "/login", "/readyz", "/api/me"])
 async def test_a_site_that_fails_is_found(path: str, code: int) -> None:
-    """U001: a balancer whose error pages have all headers is no service that has them."""
+    """U001: a balancer's error page with all headers does not count as the service."""
     answers = {f"https://example.com{path}": (code, GOOD, b"")}
     assert await found(site.service) == set()
     assert await found(site.service, code=404) == set()
@@ -155,13 +155,13 @@ async def test_a_site_that_fails_is_found(path: str, code: int) -> None:
 
 @pytest.mark.parametrize("name", site.NEEDED_HEADERS)
 async def test_a_missing_header_is_found(name: str) -> None:
-    """H001: every one of the headers is needed."""
+    """H001: each of the headers is required."""
     assert await found(site.headers) == set()
     assert await found(site.headers, {name: ""}) == {"H001"}
 
 
 async def test_a_header_twice_is_found() -> None:
-    """H001: service and balancer must not both set it: browsers take such answers differently."""
+    """H001: if service and balancer both set a header, browsers read it differently."""
     headers = HTTPHeaders(GOOD)
     headers.add("Referrer-Policy", "no-referrer")
     canned = Canned("https://example.com", (200, headers, b""), {})
@@ -172,7 +172,7 @@ async def test_a_header_twice_is_found() -> None:
     "policy", ["script-src 'unsafe-inline'", "style-src 'unsafe-eval'", "script-src https: *"]
 )
 async def test_an_unsafe_policy_is_found(policy: str) -> None:
-    """H002: a policy that allows inline code protects nobody."""
+    """H002: a policy that allows inline code protects no visitor."""
     policy += "; frame-ancestors 'none'"
     assert await found(site.headers, {"Content-Security-Policy": policy}) == {"H002"}
 
@@ -181,7 +181,7 @@ async def test_an_unsafe_policy_is_found(policy: str) -> None:
     ("server", "expected"), [("nginx/1.22.1", {"H003"}), ("nginx", set()), ("", set())]
 )
 async def test_a_version_is_found(server: str, expected: set[str]) -> None:
-    """H003: nobody needs to know which version of what is running."""
+    """H003: no visitor needs the version of the server."""
     assert await found(site.headers, {"Server": server}) == expected
 
 
@@ -199,8 +199,8 @@ async def test_plain_http_is_found(url: str, expected: set[str]) -> None:
 
 
 @pytest.mark.parametrize("policy", ["", "max-age=3600", "includeSubDomains"])
-async def test_a_weak_promise_of_https_is_found(policy: str) -> None:
-    """T102: browsers must remember for half a year that the site is on https."""
+async def test_a_short_strict_transport_security_is_found(policy: str) -> None:
+    """T102: browsers must remember https for half a year."""
     headers = {"Strict-Transport-Security": policy}
     url = "https://example.com:8443"
     assert await found(site.transport, headers, url=url) == {"T102"}
@@ -217,7 +217,7 @@ async def test_a_weak_promise_of_https_is_found(policy: str) -> None:
     ids=["redirects", "elsewhere", "serves", "closed"],
 )
 async def test_http_beside_https_is_found(plain: Answer, expected: set[str]) -> None:
-    """T103: http leads to https, or to nothing."""
+    """T103: http redirects to https or is closed."""
     assert await found(site.transport, answers={"http://example.com/": plain}) == expected
 
 
@@ -233,13 +233,13 @@ async def test_http_beside_https_is_found(plain: Answer, expected: set[str]) -> 
         ("http://localhost", "session=x; SameSite=Lax", {"C001"}),
     ],
 )
-async def test_a_loose_cookie_is_found(url: str, cookie: str, expected: set[str]) -> None:
-    """C001: each flag that a cookie lacks counts."""
+async def test_an_unprotected_cookie_is_found(url: str, cookie: str, expected: set[str]) -> None:
+    """C001: each missing flag is reported."""
     assert await found(site.cookies, {"Set-Cookie": cookie}, url=url) == expected
 
 
 async def test_a_forged_scheme_is_found() -> None:
-    """P001: a cookie that is no longer Secure shows that a client's headers came through."""
+    """P001: a cookie without Secure shows that a client's headers reach the service."""
     loose = COOKIE.replace("Secure; ", "")
     assert "P001" not in await found(site.forged_headers, {"Set-Cookie": COOKIE})
     assert "P001" in await found(site.forged_headers, {"Set-Cookie": loose})
@@ -249,7 +249,7 @@ async def test_a_forged_scheme_is_found() -> None:
     ("request_id", "expected"), [("0123456789abcdef" * 2, {"P002"}), ("f" * 32, set())]
 )
 async def test_a_forged_request_id_is_found(request_id: str, expected: set[str]) -> None:
-    """P002: an id that comes back as it was sent was not the balancer's."""
+    """P002: an id that comes back unchanged is not the balancer's."""
     assert await found(site.forged_headers, {"X-Request-Id": request_id}, body=b"") == expected
 
 
@@ -257,7 +257,7 @@ async def test_a_forged_request_id_is_found(request_id: str, expected: set[str])
     ("code", "expected"), [(200, {"P003"}), (302, {"P003"}), (404, set()), (421, set())]
 )
 async def test_an_answer_to_any_host_is_found(code: int, expected: set[str]) -> None:
-    """P003: a site that answers to names of others can be used against them."""
+    """P003: a site that answers to any host can be used in attacks."""
     assert await found(site.forged_headers, code=code) == expected
 
 
@@ -268,14 +268,14 @@ async def test_public_metrics_are_found(code: int, expected: set[str]) -> None:
 
 
 async def test_a_websocket_open_to_other_sites_is_found(careless_url: str) -> None:
-    """W001: a page elsewhere could read what is meant for the visitor."""
+    """W001: a page elsewhere could read a visitor's messages."""
 
     checked = site.Site(careless_url)
     assert [finding.id async for finding in site.websocket_origin(checked)] == ["W001"]
 
 
-async def test_a_websocket_that_does_not_answer_is_not_taken_for_good() -> None:
-    """W002: nobody knows whom it would have refused."""
+async def test_a_failing_websocket_is_reported() -> None:
+    """W002: without an answer its check of origins is unknown."""
     checked = site.Site(f"http://127.0.0.1:{free_port()}")
     (finding,) = [finding async for finding in site.websocket_origin(checked)]
     assert (finding.id, finding.severity) == ("W002", Severity.UNCHECKED)
@@ -283,14 +283,14 @@ async def test_a_websocket_that_does_not_answer_is_not_taken_for_good() -> None:
 
 @pytest.mark.parametrize("body", [b"Traceback (most recent", b'File "/srv/x.py"', b"nginx/1.22"])
 async def test_a_leak_is_found(body: bytes) -> None:
-    """E001: an error page that shows the inside helps attackers."""
+    """E001: an error page with internals helps attackers."""
     assert await found(site.leaks) == set()
     assert await found(site.leaks, body=body) == {"E001"}
 
 
-async def test_a_careless_site_is_told_everything(careless_url: str) -> None:
-    """A real site that does all of it wrong is told all that can be found on it."""
+async def test_a_careless_site_gets_every_finding(careless_url: str) -> None:
+    """A real site with every mistake gets every finding that is possible on it."""
     found = {finding.id for finding in await check_site(careless_url)}
-    # These take https, an address that is not this machine's, or a site that fails.
+    # The others need https, another machine's address, or a failing site.
     elsewhere = {"T101", "T102", "T103", "P001", "U001", "W002"}
     assert found | elsewhere == {one for check in site.CHECKS for one in ids_of(check)}
