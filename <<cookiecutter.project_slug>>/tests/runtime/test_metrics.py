@@ -5,6 +5,7 @@ import contextlib
 import time
 
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.exc import OperationalError
 
 from << cookiecutter.__package_name >>.runtime import metrics
 from << cookiecutter.__package_name >>.runtime.metrics import Metrics
@@ -61,9 +62,21 @@ async def test_the_metrics_describe_the_process(site: Site, browser: Browser) ->
         found = await samples(browser)
     assert found["service_info", site.settings.release] == 1
     assert found["http_requests_in_flight",] == 1, "the request for the metrics themselves"
+    assert found["http_requests_in_flight_limit",] == site.settings.max_in_flight
+    assert found["database_up",] == 1
     assert found["websocket_connections",] == 1
     assert found["event_loop_lag_seconds",] == 0.25
     assert found["process_start_time_seconds",] > 0
+
+
+async def test_a_database_that_is_away_shows(site: Site, browser: Browser) -> None:
+    """The metrics are answered without a database, and say that it does not answer."""
+
+    async def ping() -> None:
+        raise OperationalError("SELECT 1", None, Exception("away"))
+
+    site.app.settings["ping"] = ping
+    assert (await samples(browser))["database_up",] == 0
 
 
 async def test_two_applications_have_separate_metrics() -> None:

@@ -54,7 +54,10 @@ class Service(Application):
         self.connections = Connections()
         self.websockets = WebSockets()
         self.metrics = Metrics(
-            settings.release, lambda: self.connections.in_flight, lambda: len(self.websockets)
+            settings.release,
+            lambda: self.connections.in_flight,
+            lambda: len(self.websockets),
+            in_flight_limit=settings.max_in_flight,
         )
         self.request_log = RequestLog(settings.log_level, readable=settings.debug)
         self.refusal_log = RefusalLog()

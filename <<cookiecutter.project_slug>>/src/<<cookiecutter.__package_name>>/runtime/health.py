@@ -3,12 +3,25 @@
 
 import asyncio
 import logging
+from typing import Any
 
 from .handlers import BaseHandler
 
 log = logging.getLogger(__name__)
 
 DATABASE_SECONDS = 2
+
+
+async def database_fault(settings: dict[str, Any]) -> str | None:
+    """Return what is wrong with the database, None if it answers within DATABASE_SECONDS."""
+    try:
+        async with asyncio.timeout(DATABASE_SECONDS):
+            await settings["ping"]()
+    except TimeoutError:
+        return f"the database does not answer within {DATABASE_SECONDS} s"
+    except settings["unavailable_errors"] as error:
+        return f"the database cannot be used: {settings['reason'](error)}"
+    return None
 
 
 class Probe(BaseHandler):
@@ -43,19 +56,14 @@ class Readyz(Probe):
     async def _status(self) -> str:
         if self.settings["connections"].draining:
             return "draining"
-        try:
-            async with asyncio.timeout(DATABASE_SECONDS):
-                await self.settings["ping"]()
-        except TimeoutError:
-            return f"the database does not answer within {DATABASE_SECONDS} s"
-        except self.settings["unavailable_errors"] as error:
-            return f"the database cannot be used: {self.settings['reason'](error)}"
-        return "ready"
+        return await database_fault(self.settings) or "ready"
 
 
 class MetricsText(Probe):
     """The metrics of this process. The balancer does not pass this address on."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
+        metrics = self.settings["metrics"]
+        metrics.database_up.set(await database_fault(self.settings) is None)
         self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-        self.write(self.settings["metrics"].text())
+        self.write(metrics.text())

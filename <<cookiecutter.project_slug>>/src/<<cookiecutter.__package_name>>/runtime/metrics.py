@@ -34,6 +34,8 @@ class Metrics:
         release: str,
         in_flight: Callable[[], int] = lambda: 0,
         websockets: Callable[[], int] = lambda: 0,
+        *,
+        in_flight_limit: int = 0,
     ) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -54,6 +56,14 @@ class Metrics:
         Gauge(
             "http_requests_in_flight", "Requests being answered.", registry=self._registry
         ).set_function(in_flight)
+        Gauge(
+            "http_requests_in_flight_limit",
+            "MAX_IN_FLIGHT: with more, requests are refused.",
+            registry=self._registry,
+        ).set(in_flight_limit)
+        self.database_up = Gauge(
+            "database_up", "1 if the database answers this process.", registry=self._registry
+        )
         Gauge("websocket_connections", "Open WebSockets.", registry=self._registry).set_function(
             websockets
         )
