@@ -99,6 +99,16 @@ async def test_probes_are_logged_only_when_they_fail(
     assert (entry["path"], entry["status"], entry["level"]) == ("/readyz", 503, "WARNING")
 
 
+async def test_a_slow_request_is_a_warning(
+    open_site: Callable[..., Site], logs: Callable[[], list[str]]
+) -> None:
+    """It is found by its level, and logged even where others are not."""
+    await open_site(log_level="WARNING").browser().get("/login")
+    await open_site(log_level="WARNING", slow_request_seconds=1e-6).browser().get("/api/me")
+    (entry,) = requests_in(logs())
+    assert (entry["path"], entry["level"]) == ("/api/me", "WARNING")
+
+
 async def test_the_logs_contain_no_secrets(site: Site, logs: Callable[[], list[str]]) -> None:
     """However a request ends, no cookie, password, hash or query string is logged."""
     site.app.add_handlers(".*", [("/fails", Fails)])

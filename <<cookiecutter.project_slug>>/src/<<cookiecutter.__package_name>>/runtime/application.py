@@ -59,7 +59,11 @@ class Service(Application):
             lambda: len(self.websockets),
             in_flight_limit=settings.max_in_flight,
         )
-        self.request_log = RequestLog(settings.log_level, readable=settings.debug)
+        self.request_log = RequestLog(
+            settings.log_level,
+            readable=settings.debug,
+            slow_seconds=settings.slow_request_seconds,
+        )
         self.refusal_log = RefusalLog()
         # Set where traces are wanted.
         self.tracing: Tracing | None = None

@@ -47,15 +47,18 @@ class JsonFormatter(logging.Formatter):
 class RequestLog:
     """Writes a line for each answered request, to standard output."""
 
-    def __init__(self, level: str, *, readable: bool) -> None:
+    def __init__(self, level: str, *, readable: bool, slow_seconds: float) -> None:
         self._least = logging.getLevelNamesMapping()[level]
         self._readable = readable
+        self._slow_seconds = slow_seconds
 
     def add(self, request: HTTPServerRequest, status: int, seconds: float) -> None:
         """Log that a request was answered with this status after so many seconds."""
-        level = logging.ERROR if status >= 500 else logging.INFO
-        if status == 503:
-            # Too much to do, or no database, which has a line of its own: no fault in the code.
+        level = logging.INFO
+        # 503 is too much to do, or no database, which has a line of its own: no fault in the code.
+        if status >= 500 and status != 503:
+            level = logging.ERROR
+        elif status == 503 or seconds >= self._slow_seconds:
             level = logging.WARNING
         if level >= self._least:
             self.write(self.line(request, level, status, round(seconds * 1000, 2)))

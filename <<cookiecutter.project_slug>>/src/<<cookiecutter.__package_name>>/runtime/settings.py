@@ -158,6 +158,9 @@ class ProcessSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
         "Logs", "The least severe messages that are still written.", default="INFO"
     )
+    slow_request_seconds: float = setting(
+        "Logs", "A request that takes this long is logged as a WARNING.", default=1, gt=0
+    )
 
     otel_exporter_otlp_endpoint: str | None = setting(
         "Traces",
