@@ -76,8 +76,12 @@ async def test_an_ipv6_network_counts_as_one_address(attempts: LoginThrottle) ->
     await fail(attempts, "another", "2001:db8:0:2::1")
 
 
-async def test_a_wider_ipv6_network_has_a_limit_too(attempts: LoginThrottle) -> None:
+async def test_a_wider_ipv6_network_has_a_limit_too(
+    attempts: LoginThrottle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A customer with a /48 has 65,536 networks, but not as many attempts."""
+    assert NETWORKS[64] < NETWORKS[48] <= 10 * NETWORKS[64]
+    monkeypatch.setitem(NETWORKS, 48, 20)
     for n in range(NETWORKS[48]):
         await fail(attempts, f"user-{n}", f"2001:db8:0:{n:x}::1")
     with pytest.raises(Throttled):

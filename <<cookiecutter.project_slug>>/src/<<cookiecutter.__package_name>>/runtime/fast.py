@@ -258,6 +258,8 @@ def server_of(app: Service, *, behind_proxy: bool) -> Server:
     return made
 
 
+# Once in a process: tests make hundreds of servers in one.
+@functools.cache
 def spare_garbage_collector() -> None:
     """Have it look less often, and never at what is there before the first request.
 
