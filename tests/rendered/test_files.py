@@ -31,7 +31,10 @@ TRACES: dict[str, dict[str, set[str]]] = {
 ADDRESS = re.compile(r"https?://\S+")
 OWNED = re.compile(r"( *)(\S+|other files) +(yours|ours|made)(?: .*)?")
 EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
-TEXT = re.compile(r"""(?:>|(?:alt|aria-label|placeholder|title)=")([^<"]*[A-Za-z][^<"]*)""")
+TEXT = re.compile(
+    r"""(?:>|(?:alt|aria-label|data-\w+|placeholder|title)=")([^<"]*[A-Za-z][^<"]*)"""
+)
+WORDS = re.compile(r"""["'`][A-Z][a-z]+[ …"'`].*""")
 LEFT_OVER = re.compile(rb"<<|<%|<#|^\s*#%|cookiecutter\.__", re.MULTILINE)
 
 
@@ -201,8 +204,12 @@ def test_text_files_end_cleanly(combination: Path) -> None:
 
 
 def test_every_text_of_a_page_can_be_translated(project: Path) -> None:
-    """Templates hold no text, between tags or in attributes that are read, outside of `_`."""
+    """Templates hold no visible text outside of `_`; scripts take theirs from `data-` attributes."""
     found = []
+    for path in sorted((package_of(project) / "static").glob("*.js")):
+        found += [
+            f"{path.name}: {text}" for text in WORDS.findall(path.read_text(encoding="utf-8"))
+        ]
     for path in sorted((package_of(project) / "templates").iterdir()):
         page = EXPRESSION.sub("", path.read_text(encoding="utf-8"))
         found += [f"{path.name}: {text.strip()}" for text in TEXT.findall(page)]

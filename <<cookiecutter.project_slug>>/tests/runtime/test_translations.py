@@ -14,8 +14,10 @@ from ..browser import Browser
 LANGUAGE = "xx"
 TEXTS = {
     "": "Content-Type: text/plain; charset=UTF-8",
+    "Connecting…": "Verbindung wird aufgebaut",
     "Hello, {name}": "Hallo, {name}",
     "Not Found": "Nicht gefunden",
+    "Show password": "Passwort zeigen",
     "Sign in": "Anmelden",
     "The name or the password is wrong.": "Name oder Passwort stimmt nicht.",
     "There is nothing at this address.": "Unter dieser Adresse gibt es nichts.",
@@ -57,15 +59,18 @@ async def test_without_a_catalogue_pages_are_english(browser: Browser) -> None:
 
 
 async def test_a_page_is_in_the_language_of_its_browser(foreign: Browser) -> None:
-    """Templates, titles and messages are translated, and the page names its language."""
+    """Templates, their texts for scripts, titles and messages are translated; `lang` is set."""
     page = (await foreign.get("/login")).body.decode()
     assert f'<html lang="{LANGUAGE}">' in page
     assert "<h1>Anmelden</h1>" in page
+    assert 'data-show="Passwort zeigen"' in page
     missing = (await foreign.get("/nothing")).body.decode()
     assert "<h1>Nicht gefunden</h1>" in missing
     assert "Unter dieser Adresse gibt es nichts." in missing
     await foreign.sign_in()
-    assert "Hallo, ada" in (await foreign.get("/")).body.decode()
+    home = (await foreign.get("/")).body.decode()
+    assert "Hallo, ada" in home
+    assert 'data-connecting="Verbindung wird aufgebaut"' in home
 
 
 async def test_an_account_error_is_in_the_language_of_its_browser(foreign: Browser) -> None:

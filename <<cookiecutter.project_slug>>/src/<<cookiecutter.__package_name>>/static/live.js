@@ -1,8 +1,8 @@
 // @ts-check
-// Shows on the home page which process serves this tab, as that process tells it over /live.
+// Shows on the home page which process serves this tab, from its messages over /live.
 
 /** @typedef {{port: number, pid: number, uptime_seconds: number, connections: number,
- *   lag_milliseconds: number, release: string}} Tick - what arrives every second */
+ *   lag_milliseconds: number, release: string}} Tick - the message that arrives each second */
 
 const SERVICE_RESTART = 1012;
 const SIGNED_OUT = 4401;
@@ -21,14 +21,20 @@ const panel = part("panel");
 let failures = 0;
 let timer = 0;
 
-/** @param {"connecting" | "connected" | "waiting" | "stopped"} state @param {string} sentence */
-function tell(state, sentence) {
+// The words of this script are in home.html, translated, with a place for one value.
+/** @param {string} name - of a data- attribute @param {string} value */
+function words(name, value) {
+  return (panel.dataset[name] ?? "").replace(/\{\w+\}/, () => value);
+}
+
+/** @param {"connecting" | "connected" | "waiting" | "stopped"} state @param {string} value */
+function setState(state, value = "") {
   panel.dataset.state = state;
-  part("state").textContent = sentence;
+  part("state").textContent = words(state, value);
 }
 
 function connect() {
-  tell("connecting", "Connecting…");
+  setState("connecting");
   const socket = new WebSocket(`${location.origin.replace("http", "ws")}/live`);
   socket.onclose = ({ code }) => lose(socket, code);
   socket.onmessage = ({ data }) => {
@@ -38,7 +44,7 @@ function connect() {
   watch(socket);
 }
 
-// A connection can die without a word (a laptop asleep, another network): silence ends it too.
+// A connection can break without a close (a sleeping laptop, another network): silence ends it, too.
 /** @param {WebSocket} socket */
 function watch(socket) {
   clearTimeout(timer);
@@ -51,15 +57,15 @@ function lose(socket, code) {
   socket.onclose = socket.onmessage = null;
   socket.close();
   if (code === SIGNED_OUT) {
-    tell("stopped", "You are signed out.");
+    setState("stopped");
     part("sign-in").hidden = false;
     return;
   }
-  // Chance spreads the clients of a process that stopped: they must not all return at once.
+  // A random pause spreads the clients of a stopped process, so that they do not all return at once.
   const longest = Math.min(2 ** failures, LONGEST_PAUSE_SECONDS);
   const seconds = Math.random() * (code === SERVICE_RESTART ? Math.max(longest, 2) : longest);
   failures += 1;
-  tell("waiting", `Reconnecting in ${Math.ceil(seconds)} s`);
+  setState("waiting", String(Math.ceil(seconds)));
   timer = setTimeout(resume, seconds * 1000);
 }
 
@@ -74,7 +80,7 @@ function resume() {
 function show(tick) {
   if (panel.dataset.state !== "connected") {
     failures = 0;
-    tell("connected", "Connected");
+    setState("connected");
     draw(`${tick.port}/${tick.pid}`);
   }
   part("port").textContent = String(tick.port);
@@ -106,7 +112,7 @@ function draw(newest) {
   const y = (server) => 20 * lanes.indexOf(server) + 10;
   const chart = part("trail");
   chart.setAttribute("height", String(20 * lanes.length));
-  chart.setAttribute("aria-label", `Your last connections, newest last: ${trail.join(", ")}`);
+  chart.setAttribute("aria-label", words("trail", trail.join(", ")));
   chart.replaceChildren(
     ...lanes.map((server) => shape("text", { x: 0, y: y(server) }, server)),
     ...lanes.map((server) => shape("line", { x1: 110, x2: "100%", y1: y(server), y2: y(server) })),

@@ -1,5 +1,5 @@
 // @ts-check
-// Puts a button behind each password that shows what was typed, and hides it again when it is sent.
+// Adds a button after each password that shows the input, and hides it before the form is sent.
 
 for (const input of document.querySelectorAll("input[type=password]")) {
   if (input instanceof HTMLInputElement) addButton(input);
@@ -7,7 +7,6 @@ for (const input of document.querySelectorAll("input[type=password]")) {
 
 /** @param {HTMLInputElement} input */
 function addButton(input) {
-  const name = (input.labels?.[0]?.textContent ?? "password").toLowerCase();
   const button = document.createElement("button");
   button.type = "button";
   button.className = "reveal";
@@ -16,7 +15,7 @@ function addButton(input) {
   /** @param {boolean} shown */
   function show(shown) {
     input.type = shown ? "text" : "password";
-    button.textContent = `${shown ? "Hide" : "Show"} ${name}`;
+    button.textContent = (shown ? input.dataset.hide : input.dataset.show) ?? "";
   }
 
   show(false);
