@@ -1,10 +1,12 @@
-"""The playbook's tasks, read one by one: root stays out of what the service's user may change."""
+"""The playbook before it meets a server: its inventory, and its tasks, read one by one."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.rendered.test_files import AnsibleLoader
@@ -76,3 +78,15 @@ def test_root_stays_out_of_the_folder_of_the_services_user(combination: Path) ->
     assert len(found) == len(others) + 1
     assert len(others) >= 2
     assert [both for both in others if not both[1].startswith(AS_THE_SERVICE)] == []
+
+
+@pytest.mark.parametrize("target", ["deploy", "rollback", "deploy-status", "deploy-unlock"])
+def test_a_missing_inventory_is_an_error(target: str, project: Path) -> None:
+    """It fails before anything is installed or asked, and says which file to make from which."""
+    done = subprocess.run(
+        ["make", target], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "There is no deploy/inventory/production.yml" in done.stderr
+    assert "copy deploy/inventory/example.yml" in done.stderr
+    assert not list(project.glob(".venv*"))
