@@ -204,7 +204,7 @@ def test_text_files_end_cleanly(combination: Path) -> None:
 
 
 def test_every_text_of_a_page_can_be_translated(project: Path) -> None:
-    """Templates hold no visible text outside of `_`; scripts take theirs from `data-` attributes."""
+    """Templates hold no visible text outside of `_`; scripts take theirs from `data-`."""
     found = []
     for path in sorted((package_of(project) / "static").glob("*.js")):
         found += [
