@@ -1,5 +1,6 @@
 """The files for GitHub and GitLab ask for the same, and for what the project can do."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -98,13 +99,15 @@ def test_the_newest_tornado_is_tried_each_week_and_stops_nobody(
 
 
 @pytest.mark.parametrize("ci", [ci for ci, names in FILES.items() if names])
-def test_the_template_is_asked_each_week(ci: str, bake: Callable[..., Path]) -> None:
+def test_what_is_new_is_asked_for_each_week(ci: str, bake: Callable[..., Path]) -> None:
     """The job runs where a schedule asks for it, fails if it cannot look, and may propose."""
     job = jobs_of(bake(ci=ci))["update"]
     assert "schedule" in (job.get("if") or job["rules"][0]["if"])
     assert not job.get("continue-on-error")
     assert not job.get("allow_failure")
-    assert script_of(job)[0] == "make update COMMIT=1"
+    assert script_of(job)[0] == 'make "$WHAT" COMMIT=1'
+    (what,) = job["parallel"]["matrix"] if ci == "gitlab" else [job["strategy"]["matrix"]]
+    assert [*what.values()] == [["update", "locks"]]
     assert "push" in "\n".join(proposal_of(job))
 
 
@@ -160,6 +163,38 @@ def test_nothing_that_runs_can_change_unseen(ci: str, bake: Callable[..., Path])
             assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
         for install in re.findall(r"pip3? install.*", text):
             assert "--require-hashes -r requirements" in install
+
+
+def test_no_bot_changes_a_pin_by_itself(bake: Callable[..., Path]) -> None:
+    """The bots update what CI runs; packages are locked together; all of it after some days."""
+    github = bake(ci="github", project_slug="one") / ".github/dependabot.yml"
+    (updates,) = yaml.safe_load(github.read_text())["updates"]
+    assert updates["package-ecosystem"] == "github-actions"
+    assert updates["cooldown"]["default-days"] >= 7
+    gitlab_project = bake(ci="gitlab", project_slug="two")
+    gitlab = json.loads((gitlab_project / "renovate.json").read_text())
+    assert gitlab["enabledManagers"] == ["gitlabci"]
+    assert gitlab["minimumReleaseAge"] == "7 days"
+    jobs = [jobs_of(folder)["update"] for folder in (github.parents[1], gitlab_project)]
+    assert [(job.get("env") or job["variables"])["COOLDOWN"] for job in jobs] == ["7 days"] * 2
+
+
+def test_ci_installs_every_lock(project: Path) -> None:
+    """Each lock is installed on each supported Python; requirements.txt is a part of another."""
+    made = run(
+        ["make", "--dry-run", *script_of(jobs_of(project)["check"])[0].split()[1:]],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    locks = {file.name for file in project.glob("requirements*.txt")}
+    assert {lock for lock in locks if f" {lock}\n" in made} == locks - {"requirements.txt"}
+    pins = {
+        name: set(re.findall(r"^\S+==\S+", (project / name).read_text(), re.MULTILINE))
+        for name in ("requirements.txt", "requirements-dev.txt")
+    }
+    assert pins["requirements.txt"] < pins["requirements-dev.txt"]
 
 
 def test_no_checkout_leaves_credentials_behind(bake: Callable[..., Path]) -> None:

@@ -229,3 +229,18 @@ def test_the_lock_brings_uv(version: str, home: Path, index: Index) -> None:
     lock.write_text(lock.read_text().replace(locked[-12:], "0" * 11 + "\n"))
     assert install(home, pip).returncode == 1
     assert not (home / "uv-was-here").exists()
+
+
+def test_uv_locks_from_the_index_of_pip(home: Path, index: Index) -> None:
+    """A lock is made from pip's index, and names neither it nor the password."""
+    pip = config(index_url=f"http://reader:{TOKEN}@{index.address}/simple")
+    assert_installed(home, install(home, pip))
+    (home / ".venv" / "bin" / "uv").symlink_to(home / "programs" / "uv")
+    (home / "wanted.txt").write_text("parcel\n")
+    lock = "pip compile --quiet --no-header --generate-hashes wanted.txt --output-file made.txt"
+    command = [sys.executable, VENV, ".venv", "--uv", *lock.split()]
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
+    subprocess.run(command, cwd=home, env=environment, check=True)
+    made = (home / "made.txt").read_text()
+    assert made.startswith("parcel==1.0 \\\n    --hash=sha256:")
+    assert index.address not in made

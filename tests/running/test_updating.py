@@ -90,12 +90,11 @@ def write_later(folder: Path) -> None:
     project = folder / "<<cookiecutter.project_slug>>"
     package = project / "src" / "<<cookiecutter.__package_name>>"
     for lock in ("requirements.txt", "requirements-dev.txt"):
-        text = (project / lock).read_text()
-        (entry,) = re.findall(r"^python-dotenv==.*\n(?:    --hash.*\n)+", text, re.MULTILINE)
+        entry = entry_of("python-dotenv", (project / lock).read_text())
         # The same entry, its hashes in another order.
         first, one, two = entry.splitlines()
         turned = "\n".join([first, f"{two} \\", one.rstrip(" \\"), ""])
-        (project / lock).write_text(text.replace(entry, turned))
+        edit(project / lock, entry, turned)
     for name, old in {
         "routes.py": '"""Your URLs',
         "settings.py": '"""Your settings',
@@ -127,12 +126,17 @@ def make_it_ours(project: Project) -> None:
     page.write_text(f"{text.removesuffix(end)}{OUR_WORDS}\n{end}", encoding="utf-8")
     client = '    "prometheus-client",\n'
     edit(folder / "pyproject.toml", client, f'{client}    "pyyaml",\n')
-    locked = (folder / "requirements-dev.txt").read_text()
-    (pyyaml,) = re.findall(r"^pyyaml==.*\n(?:    --hash.*\n)+", locked, re.MULTILINE)
-    text = (folder / "requirements.txt").read_text()
-    (folder / "requirements.txt").write_text(
-        text.replace("\nsqlalchemy==", f"\n{pyyaml}sqlalchemy==")
-    )
+    # It comes behind what the later release changes, so git cannot merge them.
+    lock = folder / "requirements.txt"
+    pyyaml = entry_of("pyyaml", (folder / "requirements-dev.txt").read_text())
+    before = entry_of("python-dotenv", lock.read_text())
+    edit(lock, before, before + pyyaml)
+
+
+def entry_of(package: str, lock: str) -> str:
+    """The lines of a package in the text of a lock."""
+    (entry,) = re.findall(rf"^{package}==.*\n(?:    --hash.*\n)+", lock, re.MULTILINE)
+    return entry
 
 
 @dataclass(frozen=True)
@@ -235,7 +239,7 @@ def test_ci_updates_what_a_team_has_made_its_own(updating: Updating, tmp_path: P
     (tmp_path / "gh").chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
     job = jobs_of(project.folder)["update"]
-    said = updating.run(*script_of(job))
+    said = updating.run(*script_of(job), WHAT="update")
     assert said.returncode == 0, said.stdout
     assert "Locked anew, since both had changed requirements.txt." in said.stdout
     assert "New question tone: answered 'warm'" in said.stdout
@@ -324,6 +328,22 @@ def test_what_cannot_be_updated_says_so(updating: Updating) -> None:
     link.write_text(linked.replace(str(updating.template), "/nowhere"))
     commit(updating.project.folder, "Without a template")
     assert "'/nowhere' does not appear to be a git repository" in failing(updating, "make update")
+
+
+def test_locks_are_proposed(updating: Updating, tmp_path: Path) -> None:
+    """`make locks` commits what `make lock` has changed to a branch, and names the versions."""
+    # In place of make, since a test has no newer versions: it moves one pin the first time.
+    moved = "s/^cruft==.*[0-9]/cruft==99.1/"
+    fake = f'#!/bin/sh\ntest "$1" != lock || sed -i "{moved}" requirements-template.txt\n'
+    (tmp_path / "make").write_text(fake)
+    (tmp_path / "make").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    said = updating.run('"$PYTHON" deploy/update --locks --commit', PATH=path)
+    assert said.returncode == 0, said.stdout
+    assert re.search(r"^cruft: [\d.]+ -> 99\.1$", updating.git("log", "-1", "--format=%B"), re.M)
+    assert updating.git("branch", "--show-current").strip() == "locks"
+    said = updating.run('"$PYTHON" deploy/update --locks --commit', PATH=path)
+    assert (said.returncode, "Nothing to do" in said.stdout) == (0, True), said.stdout
 
 
 def test_answers_are_changed(updating: Updating, tmp_path: Path) -> None:
