@@ -327,8 +327,8 @@ ROWS = [
     Mutation(
         "checks of each change",
         f"{FOLDER}/<% if cookiecutter.ci == 'gitlab' %>.gitlab-ci.yml<% endif %>",
-        "make setup check test",
-        "make setup test",
+        "make setup environments check test",
+        "make setup environments test",
         f"{HERE}test_ci.py",
     ),
     Mutation(
