@@ -308,7 +308,7 @@ ROWS = [
         "<% if cookiecutter.load_balancer == 'nginx' %>defaults.conf<% endif %>",
         "ssl_protocols TLSv1.2 TLSv1.3;",
         "ssl_protocols TLSv1.2;",
-        "tests/running/security/test_tls.py::test_tls_is_as_mozilla_recommends",
+        "tests/running/security/test_tls.py::test_the_newest_protocol_is_chosen",
     ),
     Mutation(
         "one server or several",
@@ -351,6 +351,20 @@ ROWS = [
         "self.set_status(503)",
         "self.set_status(200)",
         "tests/runtime/test_health.py",
+    ),
+    Mutation(
+        "monitoring",
+        f"{FOLDER}/deploy/monitoring/rules.yml",
+        "(up{<< job >>}) == 0",
+        "(up{<< job >>}) < 0",
+        "tests/running/test_monitoring.py::test_each_alert_fires_where_it_should",
+    ),
+    Mutation(
+        "traces, error reports",
+        "runtime/tracing.py",
+        " if self._believes_callers else None",
+        "",
+        "tests/runtime/test_tracing.py",
     ),
     Mutation(
         "a clean start",

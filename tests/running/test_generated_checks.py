@@ -14,16 +14,19 @@ from tests import interpreters
 from tests.bake import free_first_port
 from tests.environment import CACHE, environment
 from tests.running.processes import Service
+from tests.running.projects import NASTY as NASTY_ANSWERS
 from tests.running.projects import Project
 
 pytestmark = pytest.mark.full
 
 HERE = "{}.{}".format(*sys.version_info)
-NASTY = "nasty answers"
 # The Pythons that this machine lacks are named at the top of the report. Those that the tests do
 # not run on themselves have a shorter test too.
 OTHERS = [version for version in interpreters.found() if version != HERE]
-SUBJECTS = [HERE, NASTY, *(pytest.param(version, marks=pytest.mark.rest) for version in OTHERS)]
+# All commands in one project take a minute of two processors, so the nasty answers have no run of
+# their own where there are other Pythons: they are those of the newest.
+*DEFAULT, NASTY = OTHERS or [f"{HERE}, nasty answers"]
+SUBJECTS = [HERE, *(pytest.param(subject, marks=pytest.mark.rest) for subject in [*DEFAULT, NASTY])]
 
 COMMANDS = {
     "check": ("make", "check"),
@@ -45,20 +48,20 @@ class Outcome:
 def outcomes(
     workshop: Path, request: pytest.FixtureRequest
 ) -> Iterator[dict[str, Future[dict[str, Outcome]]]]:
-    """All commands in all projects: the default answers on each Python, and the nasty ones.
+    """All commands in all projects: the default answers on each Python, the nasty ones on the last.
 
     They run side by side, as many at a time as there are processors.
     """
-    fixtures = {HERE: "default_project", NASTY: "nasty_project"}
+    answers = {NASTY: NASTY_ANSWERS}
     subjects = {
         item.callspec.params["outcome"]
         for item in request.session.items
         if "outcome" in getattr(item, "fixturenames", ())
     }
     projects = {
-        subject: request.getfixturevalue(fixtures[subject])
-        if subject in fixtures
-        else Project.render(workshop / f"full-{subject}")
+        subject: request.getfixturevalue("default_project")
+        if subject == HERE
+        else Project.render(workshop / f"full-{subject}", **answers.get(subject, {}))
         for subject in subjects
     }
     with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
@@ -69,14 +72,14 @@ def outcomes(
 
 
 def set_up_on(version: str, project: Project) -> None:
-    python = interpreters.found()[version]
+    python = interpreters.found().get(version, Path(sys.executable))
     project.set_up(packages=environment(project.folder, python).parent, python=python)
     assert project.must(project.program("python"), "-V").startswith(f"Python {version}.")
 
 
 def run_all(subject: str, project: Project, hooks: Path) -> dict[str, Outcome]:
-    if subject in OTHERS:
-        set_up_on(subject, project)
+    if subject != HERE:
+        set_up_on(subject.partition(",")[0], project)
     shared = {"PRE_COMMIT_HOME": str(hooks), "MYPY_CACHE_DIR": str(CACHE / "mypy")}
     git(project, "init", "--quiet", "--initial-branch", "main")
     git(project, "add", "--all")

@@ -79,7 +79,12 @@ def resident(pids: Iterable[int]) -> int:
 
 
 def test_no_request_is_lost(stack: Stack, session: str) -> None:
-    """However often all processes are restarted, every request is answered, no POST done twice."""
+    """However often all processes are restarted, every request is answered, no POST done twice.
+
+    What a plain close of the listener loses is rare: at 5,000 requests a second, 18 in 120 stops
+    behind nginx with its connections kept, 54 without. So 4 stops at a tenth of that rate show it
+    in one run of six at most; test_lossless_drain shows it each time, by a queue that none accepts.
+    """
     before = posts(stack)
     restarts = 0
     with nothing_lost(stack.url, usual_requests(session)) as load:

@@ -30,7 +30,7 @@ def test_tls_is_as_mozilla_recommends(address: str, authority: Path) -> None:
 
 @pytest.mark.parametrize("protocols", [["h2", "http/1.1"], ["http/1.1"]], ids=str)
 def test_the_newest_protocol_is_chosen(address: str, authority: Path, protocols: list[str]) -> None:
-    """HTTP/2 with who speaks it, HTTP/1.1 with everybody else."""
+    """TLS 1.3, and HTTP/2 with clients that speak it, HTTP/1.1 with all others."""
     context = ssl.create_default_context(cafile=str(authority))
     context.set_alpn_protocols(protocols)
     host, port = address.split(":")
@@ -38,7 +38,7 @@ def test_the_newest_protocol_is_chosen(address: str, authority: Path, protocols:
         socket.create_connection((host, int(port)), 20) as plain,
         context.wrap_socket(plain, server_hostname=host) as secure,
     ):
-        assert secure.selected_alpn_protocol() == protocols[0]
+        assert (secure.version(), secure.selected_alpn_protocol()) == ("TLSv1.3", protocols[0])
 
 
 @pytest.mark.parametrize("path", ["/", "/static/style.css", "/metrics", "/nothing"])
