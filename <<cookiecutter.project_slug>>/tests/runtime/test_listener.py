@@ -32,8 +32,8 @@ def test_a_system_that_cannot_share_a_port_says_so(
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (OSError(errno.EADDRINUSE, ""), "another program listens there. .* take another port"),
-        (OSError(errno.EACCES, ""), "that takes more rights. Take a port from 1024 upwards"),
+        (OSError(errno.EADDRINUSE, ""), "another program listens there. .* use another port"),
+        (OSError(errno.EACCES, ""), "this port needs more rights. Use a port from 1024 upwards"),
         (OSError(errno.EADDRNOTAVAIL, "Not here"), "Not here. Check --host and --port"),
         (socket.gaierror(socket.EAI_NONAME, "Unknown"), "Unknown. Check --host and --port"),
     ],

@@ -73,7 +73,7 @@ async def test_a_taken_port_is_one_line_and_an_exit_code(start: Start) -> None:
 @pytest.mark.parametrize("flag", ["debug", "autoreload"])
 def test_debug_mode_refuses_fork(folder: Path, flag: str) -> None:
     """Autoreload in forked children is refused, with the reason, before a port is opened."""
-    with pytest.raises(ServerError, match="--fork does not go with debug mode"):
+    with pytest.raises(ServerError, match="--fork does not work in debug mode"):
         server.serve(load_settings(**{flag: True}), open_app, processes=2)
 
 

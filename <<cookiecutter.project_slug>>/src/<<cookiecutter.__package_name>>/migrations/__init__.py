@@ -1,4 +1,4 @@
-"""The schema of the database, as the steps that led to it."""
+"""The schema of the database, as a sequence of migrations."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +14,9 @@ from ..engine import lock_schema, make_database
 
 
 async def migrate(url: str) -> None:
-    """Bring the database at this URL to the newest schema; make it if there is none.
+    """Upgrade the database at this URL to the newest schema; create it if it does not exist.
 
-    Several may do it at the same time: they wait for each other.
+    Simultaneous migrations wait for each other.
     """
     make_database(url)
     await _run(url, lambda config: command.upgrade(config, "head"), alone=True)

@@ -1,4 +1,4 @@
-"""Run by Alembic; it works on the connection that `migrate` hands over."""
+"""Run by Alembic, on the connection that `migrate` provides."""
 
 <% if cookiecutter.database == "sqlite" %>
 from typing import Literal
@@ -13,7 +13,7 @@ from << cookiecutter.__package_name >>.engine import MOMENT
 
 
 def render_item(kind: str, item: object, _context: object) -> str | Literal[False]:
-    """Write a moment into a migration as what it is in the database."""
+    """Write a moment's column into a migration as its type in the database."""
     return "sa.DateTime()" if kind == "type" and isinstance(item, type(MOMENT)) else False
 
 <% endif %>

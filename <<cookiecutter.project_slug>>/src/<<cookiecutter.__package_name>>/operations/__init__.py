@@ -1,2 +1,2 @@
 # Part of the template: you need not edit this file.
-"""What an operator does: check, back up and restore, rotate the secret."""
+"""The operator's tasks: check, back up and restore, rotate the secret."""

@@ -1,12 +1,12 @@
 # Part of the template: you need not edit this file.
-"""Replacing the cookie secret without signing anybody out, in three steps.
+"""Replacing the cookie secret in three steps, without ending a session.
 
-1. Accept the new secret: a process that still runs with the old settings never sees a cookie that it
-   cannot read, because nobody signs with the new one yet.
-2. Sign with the new one: who comes by gets a cookie with the new signature.
+1. Accept the new secret. No process signs with it yet, so a process with the old settings can
+   still read every cookie.
+2. Sign with the new one: each request renews its cookie.
 3. Drop the old one, when all cookies that it signed have been renewed or have expired.
 
-After each step the processes are restarted one after another, on all servers; then comes the next
+After each step the processes are restarted one after another, on all servers, before the next
 step. `make deploy` refuses a step that comes too early.
 """
 
@@ -27,23 +27,23 @@ from ..settings import Settings, load_settings
 SETTING = "cookie_secret"
 RESTART = "Restart all processes (of servers: make deploy)"
 
-# What step 2 leaves above the setting.
+# The comment that step 2 writes above the setting.
 NOTE = "# The first secret signs since {}."
 NOTES = re.compile(r"^# The first secret signs since ([0-9-]{10})\.(?:\r?\n|$)", re.MULTILINE)
 
 
 def rotate(file: Path, today: date, *, drop_now: bool = False) -> str:
-    """Take the next step in a file of settings and return what to do then.
+    """Take the next step in a file of settings and return what to do next.
 
-    The file is one that processes here read, `.env` for one, or one for servers. It is replaced in
-    one go and stays private. `drop_now` takes the last step even while cookies signed with the old
-    secret may still be about. Raises SettingsError, and leaves the file as it was, if it does not
-    give the secret, or would not give the new one.
+    The file is one that processes here read, such as `.env`, or one for servers. It is replaced
+    atomically and stays private. `drop_now` takes the last step even if cookies signed with the
+    old secret may still be valid. Raises SettingsError, and leaves the file unchanged, if the
+    service does not take the secret from it, or would not take the new one.
     """
-    # A link stays one: what it leads to is replaced.
+    # A link stays a link: its target is replaced.
     file = file.resolve()
     keys = secrets_in(file)
-    # A byte-order mark is the file's own, and stays; so do the line ends.
+    # A byte-order mark and the line ends of the file stay.
     text = file.read_bytes().decode()
 
     since = None
@@ -63,8 +63,8 @@ def rotate(file: Path, today: date, *, drop_now: bool = False) -> str:
         wait = days_left(NOTES.findall(text.removeprefix("\ufeff")), today)
         if wait and not drop_now:
             raise SettingsError(
-                f"The old secret is still needed for up to {wait} days: users who did not come by"
-                " since step 2 would be signed out. To drop it all the same, add --drop-now."
+                f"The old secret is still needed for up to {wait} days: users without a request"
+                " since step 2 would be signed out. To drop it anyway, add --drop-now."
             )
         keys = {newest: keys[newest]}
         done = f"Step 3 of 3: the old secret is dropped. {RESTART}; that was all."
@@ -99,19 +99,19 @@ def secrets_in(file: Path) -> dict[int, str]:
 
 
 def days_left(since: list[str], today: date) -> int:
-    """Return for how many days cookies of before the last of these days may still be about."""
+    """Return for how many more days cookies from before the last of these days may be valid."""
     start = today
     with contextlib.suppress(ValueError):
         start = date.fromisoformat(max(since, default=""))
-    # The processes were restarted some time after the file was written: a day more.
+    # One day more, as the processes were restarted some time after the file was written.
     return max(0, (start + SESSION_MAX_AGE + timedelta(days=1) - today).days)
 
 
 def with_secrets(text: str, keys: dict[int, str], since: date | None) -> str:
-    """Return the text of a file with these secrets, all else as it stands.
+    """Return the text of a file with these secrets and without other changes.
 
-    Of several lines that set COOKIE_SECRET the last remains: which of them counts depends on how
-    they are spelt.
+    Of several lines that set COOKIE_SECRET the last remains, as their spelling decides which one
+    counts.
     """
     mark = text[: text.startswith("\ufeff")]
     bindings = list(parse_stream(io.StringIO(NOTES.sub("", text.removeprefix(mark)), newline="")))
@@ -138,11 +138,11 @@ def blank_lines(text: str) -> str:
 
 
 def replace(file: Path, text: str) -> None:
-    """Replace a private file so that at any moment it is whole, old or new. Raises SettingsError."""
+    """Replace a private file atomically. Raises SettingsError."""
     new = None
     try:
         owner = file.stat()
-        # git ignores what ends in .env.
+        # git ignores files that end in .env.
         descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".new-", suffix=".env")
         new = Path(name)
         with os.fdopen(descriptor, "wb") as stream:

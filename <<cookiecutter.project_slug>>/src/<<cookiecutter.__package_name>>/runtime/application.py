@@ -32,10 +32,10 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-# An answer that says nothing about caches may show who is signed in: no cache keeps it.
+# An answer without Cache-Control may be personal: no cache may keep it.
 DEFAULT_HEADERS = SECURITY_HEADERS | {"Cache-Control": "no-store"}
 STRICT_TRANSPORT_SECURITY = "max-age=31536000"
-# A browser would ask for https on every port of the developer's own machine from then on.
+# With the header a browser would use https on every port of the developer's machine.
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -43,7 +43,7 @@ Background = Callable[[], Awaitable[None]]
 
 
 class Service(Application):
-    """The application of one process. Its settings hand the handlers all that they use."""
+    """The application of one process. Handlers take what they use from its settings."""
 
     def __init__(
         self,
@@ -93,8 +93,8 @@ class Service(Application):
         *rest: Any,
         **named: Any,
     ) -> HTTPMessageDelegate:
-        """Return what serves a request, counted; while too many are in flight, a refusal."""
-        # The balancer makes the id; what does not look like one of its own is replaced.
+        """Return the delegate that serves a request, or under overload the one that refuses it."""
+        # The balancer makes the id; an id of another format is replaced.
         if not REQUEST_ID.fullmatch(request.headers.get("X-Request-Id", "")):
             request.headers["X-Request-Id"] = secrets.token_hex(16)
         if self.tracing and not issubclass(target_class, Probe):
@@ -107,7 +107,7 @@ class Service(Application):
         return InFlightDelegate(self.connections, request, delegate)
 
     def log_request(self, handler: RequestHandler) -> None:
-        """Count and log a request that was answered. Tornado calls this at its end."""
+        """Count and log an answered request. Tornado calls this at its end."""
         request, status, route = handler.request, handler.get_status(), self.route_of(handler)
         seconds = request.request_time()
         self.connections.end(request)
@@ -115,7 +115,7 @@ class Service(Application):
         if self.tracing:
             self.tracing.end(request, route, status)
         if isinstance(handler, Probe) and status < 400:
-            return  # asked for every few seconds by machines
+            return  # machines ask every few seconds
         if isinstance(handler, Overloaded):
             self.refusal_log.add()
         elif "log_function" in self.settings:
@@ -124,7 +124,7 @@ class Service(Application):
             self.request_log.add(request, status, seconds)
 
     def route_of(self, handler: RequestHandler) -> str:
-        """Return the pattern by which the request came to its handler, as a label."""
+        """Return the pattern of the request's route, as a label."""
         patterns = self._patterns.get(type(handler), ())
         if len(patterns) > 1:
             path = handler.request.path
@@ -148,7 +148,7 @@ def _paths(router: RuleRouter) -> Iterator[tuple[object, str]]:
 
 
 class AnswerHeaders(OutputTransform):
-    """The one place for headers that stand on every answer; what a handler has set stays."""
+    """Adds the headers of every answer; a header that a handler has set stays."""
 
     def __init__(self, connections: Connections, request: HTTPServerRequest) -> None:
         self._connections = connections

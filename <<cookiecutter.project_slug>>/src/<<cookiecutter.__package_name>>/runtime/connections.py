@@ -40,15 +40,15 @@ class Connections:
         self._in_flight.add(request)
 
     def end(self, request: HTTPServerRequest) -> None:
-        """Count a request as answered or given up. A second call changes nothing."""
+        """Count a request as answered or abandoned. A second call changes nothing."""
         self._in_flight.discard(request)
 
 
 class InFlightDelegate(HTTPMessageDelegate):
     """Counts a request as in flight from its headers on.
 
-    The end is the answer, which `Service.log_request` notes, or a client that leaves before its
-    request is complete. Handlers have no part in it, so nothing that they override can break it.
+    It ends with the answer, in `Service.log_request`, or when the client disconnects before its
+    request is complete. Handlers take no part, so no override in a handler can break the count.
     """
 
     def __init__(

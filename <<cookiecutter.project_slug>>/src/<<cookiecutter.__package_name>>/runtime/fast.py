@@ -1,8 +1,8 @@
 # Part of the template: you need not edit this file.
-"""For speed alone, and optional: without this file and the line that imports it all works the same.
+"""Optional, for speed alone: without this file and its import the service works the same.
 
-Here stands what replaces private parts of Tornado, or does in more lines what the runtime does in
-fewer. Answers and logs are the same with and without it: `tests/runtime/test_fast.py` compares them.
+It replaces private parts of Tornado, and simpler code of the runtime. Answers and logs are the
+same with and without it: `tests/runtime/test_fast.py` compares them.
 Checked against Tornado 6.6.1; pyproject.toml keeps out the next minor version.
 
 A gain is how much more processor time `/api/me`, nobody signed in, takes without that part, beside
@@ -58,7 +58,7 @@ plain_server_of = Server.of
 
 
 def clear(handler: BaseHandler) -> None:
-    """Begin an answer: a date formatted once a second, no `Server`, which no answer keeps.
+    """Begin an answer, with a date formatted once a second and without the unwanted `Server`.
 
     Tornado 6.6.1, RequestHandler.clear. Gain: 6%.
     """
@@ -72,12 +72,12 @@ def clear(handler: BaseHandler) -> None:
 
 
 def parse_headers(text: str, *, _chars_are_bytes: bool = True) -> HTTPHeaders:
-    """Take header lines apart with one expression each; what is in any way unusual is Tornado's.
+    """Parse each header line with one expression; leave unusual headers to Tornado.
 
     Tornado 6.6.1, HTTPHeaders.parse. Gain: 3%; more with the headers of a browser.
     """
     headers = HTTPHeaders()
-    # Tornado hands over the end of the line before, too.
+    # The text begins with the end of the previous line.
     position = 1 if text.startswith("\n") else 0
     while line := FIELD.match(text, position):
         name, value = line.groups()
@@ -96,7 +96,7 @@ def write_headers(
     headers: HTTPHeaders,
     chunk: bytes | None = None,
 ) -> "asyncio.Future[None]":
-    """Check and encode the lines of an ordinary answer all at once; all others are Tornado's.
+    """Check and encode the lines of an ordinary answer together; leave others to Tornado.
 
     Tornado 6.6.1, HTTP1Connection.write_headers. Gain: 9%.
     """
@@ -137,7 +137,7 @@ def find_handler(app: Service, request: HTTPServerRequest, **kwargs: Any) -> Any
 
     Tornado 6.6.1, Application.find_handler. Gain: 4%.
     """
-    # More than one rule: there are some for certain hosts, which come first.
+    # More than one rule: rules for certain hosts come first.
     if len(app.default_router.rules) > 1:
         return plain_find_handler(app, request, **kwargs)
     table: dict[str, Rule] | None = vars(app).get("_exact_routes")
@@ -149,7 +149,7 @@ def find_handler(app: Service, request: HTTPServerRequest, **kwargs: Any) -> Any
 
 
 def exact_routes(app: Service) -> dict[str, Rule]:
-    """Return the rules for one path each that no rule before them takes."""
+    """Return the rules for a single path that no earlier rule matches."""
     table: dict[str, Rule] = {}
     before: list[re.Pattern[str]] = []
     for rule in app.wildcard_router.rules:
@@ -166,7 +166,7 @@ def exact_routes(app: Service) -> dict[str, Rule]:
 def log_line(
     log: RequestLog, request: HTTPServerRequest, level: int, status: int, milliseconds: float
 ) -> str:
-    """Put the line together by hand; only what comes from outside needs an encoder.
+    """Format the line by hand; only values from outside need an encoder.
 
     Gain, with `write_line`: 7%.
     """
@@ -203,7 +203,7 @@ def verified(secrets: tuple[tuple[int, str], ...], name: str, cookie: str, _: in
 
 
 def write_line(_: RequestLog, line: str) -> None:
-    """Write the lines of one turn of the event loop together, at its end.
+    """Write the lines of one iteration of the event loop together, at its end.
 
     Gain, with `log_line`: 7%.
     """
@@ -261,7 +261,7 @@ def server_of(app: Service, *, behind_proxy: bool) -> Server:
 # Once in a process: tests make hundreds of servers in one.
 @functools.cache
 def spare_garbage_collector() -> None:
-    """Have it look less often, and never at what is there before the first request.
+    """Collect less often, and never what exists before the first request.
 
     Gain: 6%.
     """

@@ -47,7 +47,7 @@ class BaseHandler(RequestHandler):
 
     @property
     def request_id(self) -> str:
-        """The id of the request, in all logs and answers; `Service` sees to it that there is one."""
+        """The id of the request, in all logs and answers; `Service` ensures that it exists."""
         return self.request.headers["X-Request-Id"]
 
     @property
@@ -61,7 +61,7 @@ class BaseHandler(RequestHandler):
         return settings | settings["https_settings"] if self.https else settings
 
     def compute_etag(self) -> str | None:
-        """Return no etag: no cache keeps an answer of a handler, so nothing can be compared."""
+        """Return None: no cache keeps a handler's answer, so no client could send its etag back."""
         return None
 
     def head(self, *path: str, **named: str) -> Awaitable[None] | None:
@@ -69,7 +69,7 @@ class BaseHandler(RequestHandler):
         return self.get(*path, **named)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer with an error. A database that is away is no fault in the code: 503."""
+        """Answer with an error: 503 if the database is unavailable, which is no fault in the code."""
         if isinstance(_exception(kwargs), self.settings["unavailable_errors"]):
             status_code = 503
             self.set_status(status_code)
@@ -84,7 +84,7 @@ class BaseHandler(RequestHandler):
         self.show_error(status_code, message, shown)
 
     def show_error(self, status: int, message: str, shown_traceback: str | None) -> None:
-        """Write the error in the form that this kind of handler answers in: here, as JSON."""
+        """Write the error in the format of this kind of handler: here, as JSON."""
         error: dict[str, Any] = {
             "status": status,
             "message": message,
@@ -100,9 +100,9 @@ class BaseHandler(RequestHandler):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Log what went wrong by path and request id: the query string may hold secrets."""
+        """Log an exception with path and request id; the query string may hold secrets."""
         if isinstance(value, StreamClosedError):
-            return  # the client went away
+            return  # the client has disconnected
         if isinstance(value, HTTPError) and value.status_code < 500:
             return
         fields = {"request_id": self.request_id, "path": self.request.path}
@@ -118,7 +118,7 @@ def _exception(kwargs: dict[str, Any]) -> BaseException | None:
 
 
 def runs_first(first: Method, method: Method) -> Method:
-    """Return `method` as one before which `first` runs, unless an override up the line has done so."""
+    """Return `method` wrapped so that `first` runs before it; with several overrides, before each."""
 
     @functools.wraps(method)
     async def both(self: RequestHandler, *args: Any, **kwargs: Any) -> None:
@@ -133,9 +133,9 @@ def runs_first(first: Method, method: Method) -> Method:
 
 
 class SessionHandler(BaseHandler):
-    """A handler that knows who is signed in: `self.current_user`, None without a session.
+    """A handler that knows its user: `self.current_user`, None without a session.
 
-    `settings["sessions"]` finds a user by token: `async current_user(token)`.
+    `settings["sessions"]` looks up a user by token: `async current_user(token)`.
     """
 
     loads_session = True
@@ -150,7 +150,7 @@ class SessionHandler(BaseHandler):
         return self.load_session()
 
     def load_session(self) -> Awaitable[None] | None:
-        """Find out who is signed in, once. Tornado cannot await in `get_current_user`."""
+        """Load the current user, once. Tornado cannot await in `get_current_user`."""
         # Without a cookie there is nothing to read and nothing to wait for.
         if self._session_loaded or not self.loads_session or "Cookie" not in self.request.headers:
             return None
@@ -160,7 +160,7 @@ class SessionHandler(BaseHandler):
 
     def session_token(self) -> str | None:
         """Return the token in the session cookie, if this service has signed it."""
-        # Anything else Tornado would take for version 1, which fails with versioned secrets.
+        # Tornado reads any other value as version 1, which fails with versioned secrets.
         token = self.get_signed_cookie(self.session_cookie, min_version=2)
         return token.decode() if token else None
 
@@ -168,13 +168,13 @@ class SessionHandler(BaseHandler):
         """Set `current_user` to the user of this session."""
         self.current_user = await self.settings["sessions"].current_user(token)
         if self.current_user and len(self.settings["cookie_secret"]) > 1:
-            # The secret is being replaced: the cookie must outlive the old one.
+            # During a rotation the cookie must outlive the old secret.
             signed_with = self.get_signed_cookie_key_version(self.session_cookie)
             if signed_with != self.settings["key_version"]:
                 self.start_session(token)
 
     def get_current_user(self) -> None:
-        """Return nobody: `load_session` sets `current_user`."""
+        """Return None: `load_session` sets `current_user`."""
 
     @property
     def session_cookie(self) -> str:
@@ -182,7 +182,7 @@ class SessionHandler(BaseHandler):
         return name
 
     def start_session(self, token: str) -> None:
-        """Hand the token of a new session to the browser."""
+        """Send the token of a new session to the browser, in a signed cookie."""
         self.set_signed_cookie(
             self.session_cookie,
             token,
@@ -194,7 +194,7 @@ class SessionHandler(BaseHandler):
         )
 
     def forget_session(self) -> None:
-        """Have the browser drop its token."""
+        """Delete the session cookie in the browser."""
         self.clear_cookie(
             self.session_cookie, path="/", secure=self.https, httponly=True, samesite="Lax"
         )
@@ -222,7 +222,7 @@ class APIHandler(SessionHandler):
 
 
 def signed_in(method: Method) -> Method:
-    """Decorate a method of an `APIHandler`: it takes the user first; without one, 401."""
+    """Decorate a method of an `APIHandler`: pass the user as first argument, or answer 401."""
 
     @functools.wraps(method)
     def checked(self: APIHandler, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
@@ -245,7 +245,7 @@ class NotFound(PageHandler):
         raise HTTPError(404)
 
     def check_xsrf_cookie(self) -> None:
-        """Nothing is done here that could be forged; without this a POST would get 403."""
+        """Skip the check: this handler changes nothing, and a POST must get 404, not 403."""
 
     def check_trusted_origin(self, origin: str) -> bool:
         return True
@@ -256,10 +256,10 @@ class NotFound(PageHandler):
 
 
 class Overloaded(BaseHandler):
-    """Answers 503 at once, without a look at the request: others are being answered."""
+    """Answers 503 at once, under overload, without reading the request."""
 
     def check_xsrf_cookie(self) -> None:
-        """Nothing is done here that could be forged."""
+        """Skip the check: this handler changes nothing."""
 
     def check_trusted_origin(self, origin: str) -> bool:
         return True

@@ -1,5 +1,5 @@
 # Part of the template: you need not edit this file.
-"""What machines ask: is the process alive, may it get requests, how is it doing."""
+"""The probes for machines: liveness, readiness, metrics."""
 
 import asyncio
 import logging
@@ -25,18 +25,18 @@ async def database_fault(settings: dict[str, Any]) -> str | None:
 
 
 class Probe(BaseHandler):
-    """A handler for machines. It is answered under overload, too, and logged only when it fails."""
+    """A handler for machines: answered under overload, too, and logged only when it fails."""
 
 
 class Healthz(Probe):
-    """Alive. It depends on nothing else: a restart of the process would not bring a database back."""
+    """Liveness. It ignores the database, which a restart of the process would not repair."""
 
     def get(self) -> None:
         self.write({"status": "alive"})
 
 
 class Readyz(Probe):
-    """May get requests: 200 if it is not draining and its database answers, otherwise 503.
+    """Readiness: 200 if the process is not draining and its database answers, otherwise 503.
 
     `settings["ping"]` asks the database.
     """
@@ -60,7 +60,7 @@ class Readyz(Probe):
 
 
 class MetricsText(Probe):
-    """The metrics of this process. The balancer does not pass this address on."""
+    """The metrics of this process. The balancer does not forward this path."""
 
     async def get(self) -> None:
         metrics = self.settings["metrics"]

@@ -1,5 +1,5 @@
 # Part of the template: you need not edit this file.
-"""The port: how it is opened, and how it is left without losing a connection."""
+"""The port: opening it, and closing it without losing a connection."""
 
 import contextlib
 import errno
@@ -23,15 +23,15 @@ class ServerError(Exception):
 
 
 def bind(settings: ProcessSettings, *, reuse_port: bool = False) -> list[socket.socket]:
-    """Bind the port, on all addresses of the host. Raises ServerError if it cannot be had."""
+    """Bind the port, on all addresses of the host. Raises ServerError if that fails."""
     try:
         return bind_sockets(settings.port, settings.host, backlog=BACKLOG, reuse_port=reuse_port)
     except OSError as error:
         where = f"port {settings.port} on {settings.host}"
         if error.errno == errno.EADDRINUSE:
-            reason = "another program listens there. End it, or take another port (--port, PORT)."
+            reason = "another program listens there. End it, or use another port (--port, PORT)."
         elif error.errno == errno.EACCES:
-            reason = "that takes more rights. Take a port from 1024 upwards (--port, PORT)."
+            reason = "this port needs more rights. Use a port from 1024 upwards (--port, PORT)."
         else:
             reason = f"{error.strerror or error}. Check --host and --port (HOST, PORT)."
         raise ServerError(f"Cannot listen on {where}: {reason}") from error
@@ -45,15 +45,14 @@ def bind(settings: ProcessSettings, *, reuse_port: bool = False) -> list[socket.
 def refuse_new_connections(
     server: HTTPServer, sockets: list[socket.socket], *, shared: bool
 ) -> None:
-    """Have new connections refused at once; those that are made, or being made, are served.
+    """Refuse new connections at once; established connections and open handshakes are served.
 
-    Closing a socket that listens resets what waits in its queue, and each handshake under way. So
-    ours are bound to a network interface that does not exist: the kernel finds nobody there for a
-    newcomer, and ends what it has begun. The server goes on accepting that until it is stopped.
+    Closing a listening socket resets the connections in its queue and all open handshakes. Instead,
+    the sockets are bound to a network interface that does not exist: the kernel then refuses new
+    connections and completes the open handshakes. The server accepts those until it is stopped.
 
-    Sockets of a `shared` port belong to other processes too, or are among several that the kernel
-    chooses from; and Linux before 5.7 has no such way. There, what waits is served, and what comes
-    in the moment before the end is lost.
+    This does not work for a `shared` port, which other processes use, too, nor on Linux before 5.7.
+    There the queue is served, and a connection that arrives just before the close is lost.
     """
     if not shared and sys.platform == "linux":
         with contextlib.suppress(OSError):

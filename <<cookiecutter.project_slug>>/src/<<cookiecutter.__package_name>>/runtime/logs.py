@@ -1,7 +1,7 @@
 # Part of the template: you need not edit this file.
 """Logs: one JSON object a line in production, a readable line in debug mode.
 
-No cookie, no secret and no query string gets into them: a request is logged by its path alone.
+They contain no cookie, secret or query string: a request is logged with its path alone.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from tornado.log import LogFormatter
 
 log = logging.getLogger(__name__)
 
-# All but ASCII is escaped: a line separator or half a character from a client breaks no line.
+# Only ASCII is written as it is: no line separator or half a character of a client breaks a line.
 _encode = json.JSONEncoder(default=str).encode
 
 
@@ -29,7 +29,7 @@ context_fields = no_fields
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON; what was passed as `extra={"fields": ...}` is added."""
+    """Formats a record as one line of JSON, with the fields of `extra={"fields": ...}`."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -88,12 +88,12 @@ class RequestLog:
 
 
 class RefusalLog:
-    """Logs how many requests were refused, once a second: a line for each would cost as much again."""
+    """Logs the number of refused requests once a second: a line for each would double their cost."""
 
     _count = 0
 
     def add(self) -> None:
-        """Note that a request was refused because too many are in flight."""
+        """Count a request that was refused because too many are in flight."""
         self._count += 1
         if self._count == 1:
             asyncio.get_running_loop().call_later(1, self._report)
@@ -109,7 +109,7 @@ def configure_logs(level: str, *, readable: bool) -> None:
     handler.setFormatter(LogFormatter() if readable else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
 <% if cookiecutter.database == "sqlite" %>
-    # At its finest level it logs what is written to the database, password hashes included.
+    # At DEBUG it logs the values that are written to the database, password hashes included.
     logging.getLogger("aiosqlite").setLevel(logging.INFO)
 <% endif %>
 

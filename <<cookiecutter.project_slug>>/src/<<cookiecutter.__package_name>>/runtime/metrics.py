@@ -1,9 +1,9 @@
 # Part of the template: you need not edit this file.
-"""Metrics for Prometheus, each process its own.
+"""The Prometheus metrics of one process.
 
 The names follow Prometheus' rules: the unit stands at the end, `_total` on what only grows.
-Requests are labelled by route (`/account`), never by the address that was asked for: what a client
-can invent must not become a label.
+Requests are labelled by route (`/account`), never by path: a client must not be able to create
+labels.
 """
 
 import asyncio

@@ -34,7 +34,7 @@ MAX_HEADER_BYTES = << cookiecutter.__process_headers_kilobytes >> * 1024
 BALANCER_IDLE_SECONDS = << cookiecutter.__upstream_idle_seconds >> + 0.5
 # Idle timeout for clients that bypass the load balancer.
 CLIENT_IDLE_SECONDS = 75
-# A handshake that has begun is over by then, unless a packet was lost.
+# A handshake takes less, unless a packet is lost.
 HANDSHAKE_SECONDS = 0.3
 BODY_SECONDS = 60
 
@@ -78,7 +78,7 @@ def serve(
     """Run the service until a signal ends it: as one process, or as several that share a port.
 
     With `processes` a parent opens the port and forks that many children, 0 meaning one for each
-    processor. Raises ServerError if the port cannot be had or the system cannot do what was asked.
+    processor. Raises ServerError if the port cannot be bound or the system lacks a feature.
     """
     if processes is None:
         sockets = bind(settings, reuse_port=reuse_port)
@@ -86,7 +86,7 @@ def serve(
         return
     if settings.debug_flags["autoreload"]:
         raise ServerError(
-            "--fork does not go with debug mode: autoreload would restart each child by itself."
+            "--fork does not work in debug mode: autoreload would restart each child by itself."
             " Leave one of the two out."
         )
     if not hasattr(os, "fork"):
@@ -109,7 +109,7 @@ def serve(
     try:
         os.close(parent_end)
     except OSError:
-        # It is closed already: this child was started for one that died when all were to stop.
+        # Already closed: this child replaces one that died while all were stopping.
         return
     run(main(settings, open_app, sockets, lifeline, shared=True))
 
@@ -124,7 +124,7 @@ async def main(
 ) -> None:
     """Serve on bound sockets until SIGTERM, SIGINT or the end of the lifeline; then drain.
 
-    `shared` tells that other processes listen on the same port.
+    With `shared`, other processes listen on the same port.
     """
     refuse_multipart()
     async with contextlib.AsyncExitStack() as undo:
@@ -170,8 +170,8 @@ def watch(app: Service, settings: ProcessSettings, undo: contextlib.AsyncExitSta
 def refuse_multipart() -> None:
     """Answer 400 to multipart bodies: no handler here takes one.
 
-    Tornado parses them before it looks for a handler, and some stall the event loop for half a
-    second. docs/recipes.md has the way to take uploads.
+    Tornado parses them before it selects a handler, and some stall the event loop for half a
+    second. docs/recipes.md shows how to accept uploads.
     """
     set_parse_body_config(ParseBodyConfig(multipart=ParseMultipartConfig(enabled=False)))
 
@@ -209,10 +209,10 @@ async def drain(
     *,
     shared: bool = False,
 ) -> None:
-    """Leave without a client noticing, in `drain_seconds` at most.
+    """Stop without losing a request, within `drain_seconds`.
 
-    Be unready, refuse new connections, answer with `Connection: close`, send the WebSockets
-    elsewhere, wait until all is answered.
+    Report not ready, refuse new connections, answer with `Connection: close`, close the WebSockets
+    so that they reconnect elsewhere, and wait for the requests in flight.
     """
     log.info("Draining")
     app.connections.draining = True

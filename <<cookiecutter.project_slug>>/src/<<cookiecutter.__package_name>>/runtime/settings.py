@@ -29,7 +29,7 @@ from pydantic_settings import (
 
 from .. import COMMAND
 
-# What a later one sets wins.
+# A later file wins.
 ENV_FILES = (".env", ".env.release")
 ENVIRONMENT = "the environment"
 NEW_SECRET = f"{COMMAND} secret new"
@@ -47,7 +47,7 @@ class SettingsError(Exception):
 def parse_cookie_secret(text: str) -> dict[int, str]:
     """Read `version:secret[,version:secret...]` into versions and their secrets, in that order.
 
-    Versions are the days on which the secrets were made, 20261231 for one, which tells their age.
+    A version is the day on which the secret was made, for example 20261231, and shows its age.
 
     Raises ValueError, which says what is wrong without showing the secret.
     """
@@ -81,13 +81,13 @@ def new_secret() -> str:
 
 <% if cookiecutter.database == "postgresql" %>
 def environment_with(**more: str) -> dict[str, str]:
-    """Return the environment for a program that is started, with these variables besides."""
+    """Return the environment for a child process, with these variables added."""
     return os.environ | more
 
 
 <% endif %>
 def in_ci() -> bool:
-    """Tell whether this runs in a pipeline, whose services all set CI."""
+    """Return whether this runs in a pipeline: all CI services set CI."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
@@ -101,7 +101,7 @@ def hand_to_opentelemetry(settings: "ProcessSettings") -> None:
 
 #% if cookiecutter.process_manager == "systemd"
 def notify_socket() -> str | None:
-    """Return where systemd wants to hear from this process; None if it was not started by it."""
+    """Return systemd's notification socket, or None if systemd did not start this process."""
     return os.environ.get("NOTIFY_SOCKET")
 
 
@@ -112,7 +112,7 @@ def setting(group: str, help_text: str, **rules: Any) -> Any:
 
 
 class ProcessSettings(BaseSettings):
-    """What each process needs to know, checked and unchangeable."""
+    """The settings of every process, validated and immutable."""
 
     model_config = SettingsConfigDict(
         env_file=ENV_FILES,
@@ -141,7 +141,7 @@ class ProcessSettings(BaseSettings):
     )
     release: str = setting(
         "Server",
-        "Name of the release, told by /readyz and /metrics.",
+        "Name of the release, shown by /readyz and /metrics.",
         default_factory=lambda: version(COMMAND),
         pattern=r"^[A-Za-z0-9._+-]{1,64}$",
     )
@@ -233,7 +233,7 @@ class ProcessSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read a file that is named by `_env_file` alone: it is that of another machine."""
+        """Read a file that is named by `_env_file` alone: it belongs to another machine."""
         assert isinstance(dotenv_settings, DotEnvSettingsSource)
         if dotenv_settings.env_file != ENV_FILES:
             return (dotenv_settings,)
@@ -257,10 +257,10 @@ AnySettings = TypeVar("AnySettings", bound=ProcessSettings)
 
 
 def load(kind: type[AnySettings], **overrides: Any) -> AnySettings:
-    """Read the settings; what is given here (from the command line) wins.
+    """Read the settings; `overrides` (from the command line) win.
 
-    `_env_file` reads that file alone, as a process that has nothing else would. Raises
-    SettingsError, which lists every problem with its variable and its remedy.
+    With `_env_file`, only that file is read. Raises SettingsError, which lists every problem with
+    its variable and its remedy.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     file = given.get("_env_file")
@@ -274,9 +274,9 @@ def load(kind: type[AnySettings], **overrides: Any) -> AnySettings:
 
 
 def read_env_file(kind: type[ProcessSettings], file: str | Path) -> Mapping[str, str | None]:
-    """Return what a file sets, by lower-case names, as each process reads it.
+    """Return the settings in a file, by lower-case names, as each process reads it.
 
-    There is nothing in a file that is not there. Raises SettingsError if it cannot be read.
+    A missing file has none. Raises SettingsError if it cannot be read.
     """
     try:
         return DotEnvSettingsSource(kind, env_file=file).env_vars
@@ -285,7 +285,7 @@ def read_env_file(kind: type[ProcessSettings], file: str | Path) -> Mapping[str,
 
 
 def source_of(kind: type[ProcessSettings], name: str) -> str | None:
-    """Return from where a process takes this setting: ENVIRONMENT, one of ENV_FILES, or None."""
+    """Return the source of a process's setting: ENVIRONMENT, one of ENV_FILES, or None."""
     if EnvSettingsSource(kind).env_vars.get(name) is not None:
         return ENVIRONMENT
     for file in reversed(ENV_FILES):
@@ -295,14 +295,14 @@ def source_of(kind: type[ProcessSettings], name: str) -> str | None:
 
 
 def unreadable(files: Iterable[str | Path]) -> SettingsError | None:
-    """Say in one line which of these files cannot be read, and why."""
+    """Return an error that names the first unreadable file and the reason, or None."""
     for file in map(Path, files):
         try:
             file.read_bytes().decode()
         except FileNotFoundError:
             continue
         except OSError as error:
-            return SettingsError(f"{file} cannot be read: {error.strerror}. Whose is it? ls -l")
+            return SettingsError(f"{file} cannot be read: {error.strerror}. Check: ls -l")
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             return SettingsError(f"{file}, line {line} is not UTF-8. Save the file as UTF-8.")
@@ -310,13 +310,13 @@ def unreadable(files: Iterable[str | Path]) -> SettingsError | None:
 
 
 def explain(error: ValidationError, kind: type[ProcessSettings], where: str) -> str:
-    """Say what is wrong with the settings, a line for each, never showing a value."""
+    """Return the problems of the settings, one line each, without any value."""
     lines = []
     for problem in error.errors():
         name = str(problem["loc"][0])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = "no such setting; see .env.example for all there are"
+            message = "no such setting; .env.example lists all"
         elif problem["type"] == "missing":
             message = "it has no value"
         if name == "cookie_secret":

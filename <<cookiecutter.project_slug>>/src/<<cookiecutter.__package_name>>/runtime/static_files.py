@@ -1,5 +1,5 @@
 # Part of the template: you need not edit this file.
-"""Static files, for a process that is reached without a balancer that serves them from disk."""
+"""Static files, for a process without a balancer that serves them from disk."""
 
 import contextlib
 import re
@@ -13,18 +13,18 @@ from .handlers import PageHandler
 class StaticFiles(StaticFileHandler, PageHandler):  # type: ignore[misc]
     """Files below /static/; `static_url` adds the hash of the content as the argument `v`.
 
-    The page may be that of another release. Its files are in the store of published files; what is
-    in neither, or has other content by now, no browser may keep.
+    The page may be that of another release, whose files are in the published store. A file in
+    neither place, or with other content, must not be cached.
     """
 
-    # Files are for everybody.
+    # Files are public.
     loads_session = False
 
     def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
-        # No file's name holds it, and the system refuses it in words that Tornado does not expect.
+        # No file name contains it, and Tornado does not handle the system's error: it would be a 500.
         if "\0" in absolute_path:
             raise HTTPError(404)
-        if version := self._version_asked_for():
+        if version := self._requested_version():
             published = str(Path(self.settings["published_path"], version, "static"))
             with contextlib.suppress(HTTPError):
                 path = self.get_absolute_path(published, self.path)
@@ -34,17 +34,17 @@ class StaticFiles(StaticFileHandler, PageHandler):  # type: ignore[misc]
     def set_extra_headers(self, path: str) -> None:
         self.set_header(
             "Cache-Control",
-            "public, max-age=31536000, immutable" if self._is_what_was_asked_for() else "no-cache",
+            "public, max-age=31536000, immutable" if self._has_requested_version() else "no-cache",
         )
         self.clear_header("Expires")
 
-    def _version_asked_for(self) -> str | None:
-        """Return the version in the address, if it can be one: it becomes part of a path."""
+    def _requested_version(self) -> str | None:
+        """Return the version in the URL if it is valid: it becomes part of a path."""
         (version,) = self.request.query_arguments.get("v", [b""])[:1]
         return version.decode() if re.fullmatch(rb"[0-9a-f]{128}", version) else None
 
-    def _is_what_was_asked_for(self) -> bool:
-        version = self._version_asked_for()
+    def _has_requested_version(self) -> bool:
+        version = self._requested_version()
         assert self.absolute_path is not None
         return (
             version is not None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tornado.locale import load_gettext_translations, set_default_locale
 
-# Marks, for the program that collects texts, one that is translated where it is shown.
+# Marks a text for extraction; the text is translated where it is shown.
 N_ = str
 
 
@@ -14,7 +14,7 @@ def load_translations(folder: Path, language: str) -> None:
 
     Tornado then chooses by `get_user_locale` or Accept-Language.
     """
-    # Without it a browser that prefers English, then German, gets German as soon as there is some.
+    # Without it a browser that prefers English, then German, gets German once that has a catalogue.
     set_default_locale(language)
     if folder.is_dir():
         load_gettext_translations(str(folder), "messages")

@@ -1,5 +1,5 @@
 # Part of the template: you need not edit this file.
-"""WebSockets: the base class, and the open ones of a process, which a drain sends elsewhere."""
+"""WebSockets: the base class, and the open ones of a process, which a drain closes."""
 
 import contextlib
 import weakref
@@ -26,24 +26,24 @@ class WebSockets:
         return len(self._open)
 
     def join(self, socket: "SocketHandler") -> None:
-        """Count a WebSocket that was opened; close it where all are being closed."""
+        """Add a new WebSocket; close it if the process is closing all."""
         self._open.add(socket)
         if self._closing:
             socket.close(SERVICE_RESTART, "restarting")
 
     def leave(self, socket: "SocketHandler") -> None:
-        """Count a WebSocket out that was closed."""
+        """Remove a closed WebSocket."""
         self._open.discard(socket)
 
     def close(self) -> None:
-        """Have every browser connect again, to another process, now and from now on."""
+        """Close all WebSockets, current and future, so that browsers connect to another process."""
         self._closing = True
         for socket in list(self._open):
             socket.close(SERVICE_RESTART, "restarting")
 
 
 class SocketHandler(SessionHandler, WebSocketHandler):
-    """A WebSocket that knows who is signed in. `open` and `on_close` are the subclass's own."""
+    """A WebSocket that knows its user. `open` and `on_close` are the subclass's own."""
 
     _sending: "Future[None] | None" = None
 
@@ -55,8 +55,8 @@ class SocketHandler(SessionHandler, WebSocketHandler):
     def load_session(self) -> Awaitable[None] | None:
         connections: Connections = self.settings["connections"]
         if connections.draining:
-            # Tornado would close the connection right behind its 101, without a word to the browser.
-            # Where there is no answer at all, the balancer asks another process.
+            # Tornado would answer 101 and close the connection without a close frame. Without any
+            # answer the balancer tries another process.
             self.detach().close()
             connections.end(self.request)
             return None
@@ -74,15 +74,15 @@ class SocketHandler(SessionHandler, WebSocketHandler):
         super().on_connection_close()
 
     def on_message(self, message: str | bytes) -> Any:
-        """Ignore what the browser sends, until a subclass does otherwise."""
+        """Ignore messages of the browser; a subclass may handle them."""
 
     def send(self, message: str) -> None:
-        """Send a message, unless the one before is still on its way.
+        """Send a message, unless the previous one is still being sent.
 
         A client that reads too slowly misses messages instead of filling the memory.
         """
         if self._sending is None or self._sending.done():
             with contextlib.suppress(WebSocketClosedError):
                 self._sending = self.write_message(message)
-                # A connection lost on the way is nothing to report.
+                # A lost connection needs no report.
                 self._sending.add_done_callback(Future.exception)

@@ -1,5 +1,5 @@
 # Part of the template: you need not edit this file.
-"""`check`: what is unsafe about this installation, or about a site, and the fix."""
+"""`check`: reports what is unsafe in this installation, or on a site, and the remedy."""
 
 from .findings import Finding, Severity
 from .local import check_local

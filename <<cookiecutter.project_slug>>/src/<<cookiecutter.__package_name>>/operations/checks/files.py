@@ -1,7 +1,7 @@
 # Part of the template: you need not edit this file.
-"""The checks on files and folders: nobody else on this machine reads or changes what matters.
+"""The checks on files and folders: other users must not read secrets or change the service.
 
-What other users may do is judged by the mode and the members of the group, not by access lists.
+The mode and the members of the group decide what others may do; access lists are ignored.
 """
 
 import functools
@@ -23,21 +23,21 @@ from ...runtime.settings import ENV_FILES, read_env_file
 from ...settings import Settings
 from .findings import Finding, error, unchecked
 
-# Rights as they stand in a mode, for others; those of the group are three bits further left.
+# Permissions in a mode, for others; those of the group are three bits to the left.
 READ, WRITE, PASS = 4, 2, 1
 INVENTORY = Path("deploy/inventory")
 DATA = Path("var")
 PACKAGE = Path(__file__).resolve().parents[2]
-# The rows that are hidden where settings are printed.
+# The settings that are hidden in output.
 SECRETS = {name for name, row in Settings.model_fields.items() if not row.repr}
 
 
 def settings_files(settings: Settings) -> Iterator[Finding]:
-    """F001: nobody else can read what holds secrets, or change what is set."""
+    """F001: no other user can read files with secrets, or change settings."""
     for file in (*map(Path, ENV_FILES), *INVENTORY.glob("*.env")):
         if not file.exists():
             continue
-        # A deploy writes the name of the release into this one, which is no secret.
+        # A deploy writes the name of the release here, which is not secret.
         names = read_env_file(Settings, file).keys() if file.name == ".env.release" else SECRETS
         private = bool(names & SECRETS)
         if file.stat().st_mode & 0o077 if private else others_may(file, WRITE):
@@ -50,7 +50,7 @@ def settings_files(settings: Settings) -> Iterator[Finding]:
 
 <% if cookiecutter.database == "sqlite" %>
 def database_file(settings: Settings) -> Iterator[Finding]:
-    """F002: nobody else can read or change the database."""
+    """F002: no other user can read or change the database."""
     for file in database_files(settings):
         if rights := exposure(file):
             yield error(
@@ -62,7 +62,7 @@ def database_file(settings: Settings) -> Iterator[Finding]:
 
 <% endif %>
 def tracked_files(settings: Settings) -> Iterator[Finding]:
-    """F006, F003: git tells which files it tracks, and none of them is one of settings."""
+    """F006, F003: git lists its files, and none of them is a file of settings."""
     here = Path.cwd()
     if not any((folder / ".git").exists() for folder in (here, *here.parents)):
         return
@@ -92,17 +92,17 @@ def tracked_files(settings: Settings) -> Iterator[Finding]:
 
 
 def data_files(settings: Settings) -> Iterator[Finding]:
-    """F004: nobody else can read or change backups and logs."""
+    """F004: no other user can read or change backups and logs."""
     root = DATA.resolve()
 #% if cookiecutter.database == "sqlite"
-    # F002 looks at these.
+    # F002 checks these.
     database = [file.resolve() for file in database_files(settings)]
 #% endif
     exposed = [
         file
         for folder, _, names in os.walk(root)
         for file in (Path(folder, name) for name in sorted(names))
-        # The number of a process is no secret.
+        # A process id is not secret.
         if file.is_file() and not file.is_symlink() and file.suffix != ".pid"
 #% if cookiecutter.database == "sqlite"
         if file not in database
@@ -119,7 +119,7 @@ def data_files(settings: Settings) -> Iterator[Finding]:
 
 
 def folders(settings: Settings) -> Iterator[Finding]:
-    """F005: nobody else can replace settings, data or code, or put a file beside them."""
+    """F005: no other user can replace settings, data or code, or add a file beside them."""
     places = {Path.cwd(), PACKAGE, Path(sysconfig.get_path("purelib")).resolve()}
     places.update(file.resolve().parent for file in map(Path, ENV_FILES) if file.exists())
     if DATA.exists():
@@ -130,7 +130,7 @@ def folders(settings: Settings) -> Iterator[Finding]:
     above = {folder for place in places for folder in place.parents}
     for folder in sorted(places | above):
         reached = all(others_may(one, PASS) for one in (folder, *folder.parents))
-        # With this bit, as in /tmp, what is in a folder is moved by its owner alone.
+        # With this bit, as on /tmp, only its owner can move a file in the folder.
         kept = folder not in places and folder.stat().st_mode & stat.S_ISVTX
         if kept or not reached or not others_may(folder, WRITE):
             continue
@@ -154,7 +154,7 @@ CHECKS = (
 
 <% if cookiecutter.database == "sqlite" %>
 def database_files(settings: Settings) -> list[Path]:
-    """Return where SQLite keeps the database: what was written last is not in the first of them."""
+    """Return all files of the database; the last changes are not in the first one."""
     database = path(settings.database_url)
     suffixes = ("", "-wal", "-shm", "-journal")
     return [database.with_name(database.name + suffix) for suffix in suffixes] if database else []
@@ -162,9 +162,9 @@ def database_files(settings: Settings) -> list[Path]:
 
 <% endif %>
 def exposure(file: Path) -> str:
-    """Say what others can do with this file: "read", "change", both or nothing.
+    """Return what others can do with this file: "read", "change", both or nothing.
 
-    Who is in the group that may read it was let in on purpose.
+    Members of a group with read permission are there on purpose.
     """
     above = file.resolve().parents
     words = [
@@ -177,7 +177,7 @@ def exposure(file: Path) -> str:
 
 
 def others_may(file: Path, right: int, *, group: bool = True) -> bool:
-    """Tell whether others than the owner, root and this user have this right."""
+    """Return whether users other than the owner, root and this one have a permission."""
     try:
         status = file.stat()
     except FileNotFoundError:

@@ -1,14 +1,14 @@
 # Part of the template: you need not edit this file.
-"""What a check returns."""
+"""The findings of a check."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How bad it is: an error must not go online, a warning should be fixed soon.
+    """An error must not go online, a warning should be fixed soon.
 
-    What could not be looked at may be as bad as an error.
+    Something that could not be checked may be as bad as an error.
     """
 
     ERROR = "error"
@@ -18,7 +18,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong. The id never changes, so that it can be looked up."""
+    """One problem. Its id never changes, so that it can be looked up."""
 
     id: str
     severity: Severity

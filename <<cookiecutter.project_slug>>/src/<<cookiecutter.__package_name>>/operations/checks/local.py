@@ -1,7 +1,7 @@
 # Part of the template: you need not edit this file.
-"""The checks on this installation: its settings, limits and database; `files.py` has its files.
+"""The checks on this installation: settings, limits and database; `files.py` checks its files.
 
-Each yields what it finds wrong; CHECKS is the list of all. Ids are never used twice.
+Each yields its findings; CHECKS lists them all. Ids are never reused.
 """
 
 import asyncio
@@ -28,11 +28,10 @@ from ...settings import Settings, load_settings
 from . import files
 from .findings import Finding, error, unchecked, warning
 
-# The process manager kills a worker that has not ended this long after SIGTERM; it stands in
-# deploy/.
+# The process manager's configuration in deploy/ kills a worker this long after SIGTERM.
 STOP_SECONDS = << cookiecutter.__stop_seconds >>
 #% if cookiecutter.database == "postgresql"
-# It starts so many workers; that stands there too.
+# The number of workers there.
 PROCESSES = << cookiecutter.process_count >>
 #% endif
 SECRET_AGE = timedelta(days=365)
@@ -40,7 +39,7 @@ ROTATION_AGE = timedelta(days=60)
 OPEN_FILES = << cookiecutter.__least_open_files >>
 AUDIT_SECONDS = 120
 #% if cookiecutter.database == "postgresql"
-# Modes of sslmode with which nobody on the way can read, or talk the server out of TLS.
+# The modes of sslmode that require TLS, so that an attacker on the network cannot read.
 TLS_MODES = ("require", "verify-ca", "verify-full")
 #% endif
 
@@ -58,11 +57,11 @@ def check_local() -> list[Finding]:
         try:
             findings += check(settings)
         except OSError as problem:
-            # Of another user's files, for one.
+            # For example another user's files.
             findings.append(
                 unchecked(
                     "S004",
-                    f"This could not be looked at: {check.__doc__} {problem}",
+                    f"This could not be checked: {check.__doc__} {problem}",
                     "Run `check` as the user who runs the service.",
                 )
             )
@@ -102,7 +101,7 @@ def debug_mode(settings: Settings) -> Iterator[Finding]:
 
 
 def bind_address(settings: Settings) -> Iterator[Finding]:
-    """N001: nobody but the balancer reaches a process that believes the balancer's headers."""
+    """N001: only the balancer reaches a process that believes the balancer's headers."""
     if settings.behind_proxy and not _is_here(settings.host):
         yield error(
             "N001",
@@ -160,7 +159,7 @@ def connections(settings: Settings) -> Iterator[Finding]:
     try:
         limit = asyncio.run(connection_limit(settings.database_url))
     except DATABASE_ERRORS:
-        # M001 tells of that.
+        # M001 reports this.
         return
     wanted = PROCESSES * settings.database_connections
     if wanted >= limit:
@@ -173,7 +172,7 @@ def connections(settings: Settings) -> Iterator[Finding]:
 
 
 def database_network(settings: Settings) -> Iterator[Finding]:
-    """N002: what goes to the database over a network cannot be read on the way."""
+    """N002: connections to the database over a network are encrypted."""
     for name in ("database_url", "backup_database_url"):
         if not (text := getattr(settings, name)):
             continue
@@ -192,7 +191,7 @@ def database_network(settings: Settings) -> Iterator[Finding]:
 
 <% endif %>
 def vulnerabilities(settings: Settings) -> Iterator[Finding]:
-    """V001, V002: no dependency has a known vulnerability, as far as can be asked."""
+    """V001, V002: every dependency is audited, and none has a known vulnerability."""
     command = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"]
     problem = f"No package could be audited: no answer within {AUDIT_SECONDS} s"
     packages = []
@@ -253,7 +252,7 @@ def _day(version: int) -> date | None:
 
 
 def _is_here(host: str) -> bool:
-    """Tell whether this address is reached from this machine alone."""
+    """Return whether this address is reachable only from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

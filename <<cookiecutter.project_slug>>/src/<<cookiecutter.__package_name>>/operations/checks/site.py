@@ -1,7 +1,7 @@
 # Part of the template: you need not edit this file.
-"""The checks on a site, from the outside, as anybody could run them.
+"""The checks on a site, from outside.
 
-They send about thirty requests, harmless ones; run them on sites of your own only.
+They send about thirty harmless requests; run them only on your own sites.
 """
 
 import io
@@ -36,7 +36,7 @@ class SiteError(Exception):
 
 
 class Site:
-    """The site that has this address, of a page of it for one. Raises SiteError if none has."""
+    """The site of a URL, which may be that of a page. Raises SiteError for an invalid URL."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -47,14 +47,14 @@ class Site:
             known = False
         if not known:
             raise SiteError(f"{url} is no address of a site. Give one such as https://example.com.")
-        # What is before the @ are a name and a password, as they are.
+        # A name and a password before the @ stay unchanged.
         user, at, host = parts.netloc.rpartition("@")
         self.url = f"{parts.scheme}://{user}{at}{host.lower()}"
         self.https = parts.scheme == "https"
         self._client = AsyncHTTPClient(force_instance=True)
 
     async def get(self, path: str, *, url: str | None = None, **headers: str) -> HTTPResponse:
-        """Return the answer, whatever its status, redirects not followed."""
+        """Return the answer, with any status; redirects are not followed."""
         request = HTTPRequest(
             (url or self.url) + path,
             headers={name.replace("_", "-"): value for name, value in headers.items()},
@@ -84,9 +84,9 @@ async def service(site: Site) -> AsyncIterator[Finding]:
         if code >= 500:
             yield error(
                 "U001",
-                f"{path} {'does not answer' if code == 599 else f'answers {code}'}, so what else"
-                " stands here says little about the site.",
-                "See why in the logs; the runbook goes from message to cause. Then check again.",
+                f"{path} {'does not answer' if code == 599 else f'answers {code}'}, so the other"
+                " findings say little about the site.",
+                "Look for the cause in the logs and the runbook. Then check again.",
             )
 
 
@@ -111,7 +111,7 @@ async def headers(site: Site) -> AsyncIterator[Finding]:
         if re.search(r"\d", answer.headers.get("Server", "")):
             yield warning(
                 "H003",
-                f"{path} tells its software's version: {answer.headers['Server']}.",
+                f"{path} shows its software's version: {answer.headers['Server']}.",
                 "Switch it off: `server_tokens off` in nginx.",
             )
 
@@ -124,13 +124,13 @@ async def transport(site: Site) -> AsyncIterator[Finding]:
         if not local:
             yield error(
                 "T101",
-                "The site is on plain http: everybody on the way can read and change it.",
-                "Get a certificate; deploy/README.md tells how.",
+                "The site is on plain http: attackers on the network can read and change it.",
+                "Get a certificate; deploy/README.md explains how.",
             )
         return
     policy = (await site.get("/")).headers.get("Strict-Transport-Security", "")
     age = re.search(r"max-age=(\d+)", policy)
-    # Never promised for localhost: it would hold for every port of the machine.
+    # Not for localhost, where it would apply to every port of the machine.
     if not local and (not age or int(age[1]) < 15_768_000):
         yield error(
             "T102",
@@ -192,11 +192,11 @@ async def forged_headers(site: Site) -> AsyncIterator[Finding]:
 
 
 async def private_addresses(site: Site) -> AsyncIterator[Finding]:
-    """A001: what is for operators cannot be reached from outside."""
+    """A001: pages for operators cannot be reached from outside."""
     if (await site.get("/metrics")).code == 200:
         yield error(
             "A001",
-            "Everybody can read /metrics.",
+            "/metrics is public.",
             "The balancer must answer 404; Prometheus asks each process on its own port.",
         )
 
@@ -215,7 +215,7 @@ async def websocket_origin(site: Site) -> AsyncIterator[Finding]:
         if not isinstance(problem, HTTPClientError) or problem.code >= 500:
             yield unchecked(
                 "W002",
-                f"/live does not say whom it refuses: {problem}.",
+                f"/live fails, so its check of origins is unknown: {problem}.",
                 "Check again when it answers.",
             )
         return
@@ -228,13 +228,13 @@ async def websocket_origin(site: Site) -> AsyncIterator[Finding]:
 
 
 async def leaks(site: Site) -> AsyncIterator[Finding]:
-    """E001: an error page tells nothing about the inside."""
+    """E001: an error page shows no internals."""
     for path in (NOWHERE, "/static/%00", "/login?next=%ff"):
         answer = await site.get(path)
         if found := LEAK.search(answer.body.decode(errors="replace")):
             yield error(
                 "E001",
-                f"The error page of {path} tells about the inside: {found[0]!r}.",
+                f"The error page of {path} shows internals: {found[0]!r}.",
                 "Switch off SERVE_TRACEBACK and DEBUG, and `server_tokens` in nginx.",
             )
 
