@@ -153,6 +153,7 @@ PARSERS = {
     ".env": only_text,
     ".gitattributes": only_text,
     ".gitignore": only_text,
+    "CODEOWNERS": only_text,
     "LICENSE": only_text,
     "Makefile": only_text,
 }
