@@ -80,9 +80,10 @@ def make_programs_runnable():
 
 def remove_empty_folders():
     """Cookiecutter makes a folder even where no choice has brought a file into it."""
-    for folder in (".github/workflows", "deploy/fleet"):
-        with contextlib.suppress(OSError):
-            os.removedirs(folder)
+    for top in (".github", "deploy"):
+        for folder, _, _ in os.walk(top, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
 
 
 def same_again():

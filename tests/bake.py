@@ -29,15 +29,18 @@ COMBINATIONS = [
 ]
 
 
-def covering(*, leaving_out: str = "") -> list[dict[str, str]]:
-    """As few combinations as hold each pair of options of two choices, or nearly so few.
+ON_SERVERS = [answers for answers in COMBINATIONS if answers["process_manager"] != "containers"]
+
+
+def covering(choices: int = 2, *, leaving_out: str = "") -> list[dict[str, str]]:
+    """As few combinations as hold the options of each two choices (or more), or nearly so few.
 
     A choice that is left out may have any option.
     """
 
     def pairs(answers: dict[str, str]) -> set[tuple[tuple[str, str], ...]]:
         counted = [item for item in answers.items() if item[0] != leaving_out]
-        return set(itertools.combinations(counted, 2))
+        return set(itertools.combinations(counted, choices))
 
     missing = set().union(*map(pairs, COMBINATIONS))
     chosen = []

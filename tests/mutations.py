@@ -296,6 +296,14 @@ ROWS = [
         f"{BALANCERS}::test_supervisord_accepts",
     ),
     Mutation(
+        "containers instead",
+        f"{FOLDER}/deploy/<<cookiecutter.__process_manager_folder>>/"
+        "<% if cookiecutter.__containers %>Dockerfile<% endif %>",
+        "USER 10001:10001",
+        "USER 0:0",
+        f"{HERE}test_containers.py::test_the_image_and_the_engines_name_the_same",
+    ),
+    Mutation(
         "restarts without downtime",
         "runtime/server.py",
         "while loop.time() < settled or (",
@@ -312,7 +320,7 @@ ROWS = [
     ),
     Mutation(
         "one server or several",
-        f"{FOLDER}/deploy/tasks/server.yml",
+        f"{FOLDER}/deploy/tasks/<% if cookiecutter.__servers %>server.yml<% endif %>",
         "state: directory\n    follow: false\n    owner: root",
         "state: directory\n    owner: root\n   follow: no",
         f"{HERE}test_files.py::test_every_file_can_be_read",

@@ -51,7 +51,9 @@ def main() -> None:
             (FOLDER / name).write_text(merge(texts))
         # These do not depend on the database.
         for name in ("requirements-deploy.txt", "requirements-template.txt"):
-            (FOLDER / name).write_text((next(iter(projects.values())) / name).read_text())
+            # A file that not every choice brings has its condition in its name.
+            (file,) = FOLDER.glob(f"*{name}*")
+            file.write_text((next(iter(projects.values())) / name).read_text())
 
 
 if __name__ == "__main__":

@@ -34,6 +34,9 @@ from << cookiecutter.__package_name >>.accounts import Accounts, Client, passwor
 from << cookiecutter.__package_name >>.app import make_app
 from << cookiecutter.__package_name >>.database import Database
 from << cookiecutter.__package_name >>.migrations import migrate
+<% if cookiecutter.__containers %>
+from << cookiecutter.__package_name >>.runtime import settings as process_settings
+<% endif %>
 from << cookiecutter.__package_name >>.runtime.logs import JsonFormatter
 from << cookiecutter.__package_name >>.runtime.server import Server
 from << cookiecutter.__package_name >>.settings import Settings, load_settings
@@ -52,6 +55,11 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+<% if cookiecutter.__containers %>
+    # The tests may run in a container themselves.
+    monkeypatch.delenv("container", raising=False)
+    monkeypatch.setattr(process_settings, "SECRETS", tmp_path / "secrets")
+<% endif %>
     return tmp_path
 
 

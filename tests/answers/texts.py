@@ -1,6 +1,7 @@
 """Free text, read back from the files of a project that hold it."""
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 from urllib.parse import unquote
@@ -42,8 +43,18 @@ def texts_of(project: Path) -> dict[str, set[str]]:
 def machine_texts_of(project: Path) -> dict[str, set[str]]:
     """The same for answers that are no free text, but more than text to one of their readers."""
     about = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    playbook = (project / "deploy/playbook.yml").read_text(encoding="utf-8")
-    (play,) = yaml.load(playbook, AnsibleLoader)  # noqa: S506
+    playbook = project / "deploy/playbook.yml"
+    if playbook.exists():
+        (play,) = yaml.load(playbook.read_text(encoding="utf-8"), AnsibleLoader)  # noqa: S506
+        named = {name: {play["vars"][name]} for name in ("service", "domain", "email")}
+    else:
+        (image,) = project.glob("deploy/image/Dockerfile")
+        balancer = "".join(file.read_text() for file in sorted(project.glob("deploy/*/*.c*")))
+        named = {
+            "service": set(re.findall(r"^WORKDIR /srv/(.*)", image.read_text(), re.MULTILINE)),
+            "domain": set(re.findall(r"https://([a-z0-9.-]+)[$%]", balancer)),
+            "email": set(),
+        }
     links = [
         str(child.attrs["href"]).removeprefix("mailto:")
         for name in ("README.md", "SECURITY.md")
@@ -53,11 +64,11 @@ def machine_texts_of(project: Path) -> dict[str, set[str]]:
     ]
     assert len(links) == 2
     return {
-        "project_slug": {about["name"], play["vars"]["service"]},
-        "domain_name": {play["vars"]["domain"]},
+        "project_slug": {about["name"]} | named["service"],
+        "domain_name": named["domain"],
         "author_email": {
             about["authors"][0]["email"],
-            play["vars"]["email"],
+            *named["email"],
             *map(unquote, links),
         },
     }

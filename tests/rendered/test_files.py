@@ -28,6 +28,7 @@ TRACES: dict[str, dict[str, set[str]]] = {
     "database": {"sqlite": {"sqlite"}, "postgresql": {"postgres", "psycopg"}},
     "ci": {"github": {"github", "dependabot"}, "gitlab": {"gitlab", "renovate"}, "none": set()},
 }
+ENGINES = rb"(?i:docker|kubernetes|compose\.yml)"
 ADDRESS = re.compile(r"https?://\S+")
 OWNED = re.compile(r"( *)(\S+|other files) +(yours|ours|made)(?: .*)?")
 EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
@@ -149,11 +150,13 @@ PARSERS = {
     ".webmanifest": parse_json,
     ".yaml": parse_yaml,
     ".yml": parse_yaml,
+    ".dockerignore": only_text,
     ".editorconfig": only_text,
     ".env": only_text,
     ".gitattributes": only_text,
     ".gitignore": only_text,
     "CODEOWNERS": only_text,
+    "Dockerfile": only_text,
     "LICENSE": only_text,
     "Makefile": only_text,
 }
@@ -293,16 +296,22 @@ def test_one_process_manager_leaves_no_trace_of_the_other(
 ) -> None:
     """Who chose systemd reads of supervisord only what concerns localhost; others nothing of units.
 
+    Who chose containers reads nothing of servers, and others nothing of an engine.
+
     supervisord runs `make stack` for everybody, since it needs nothing else; and Debian's systemd
     starts supervisord on a server, so it is named in any case.
     """
     foreign, where = {
         "supervisord": (
-            rb"deploy/systemd|sd_notify|NOTIFY_SOCKET|(?i:watchdog)|my-service@",
+            rb"deploy/systemd|sd_notify|NOTIFY_SOCKET|(?i:watchdog)|my-service@|" + ENGINES,
+            set(),
+        ),
+        "containers": (
+            rb"(?i:ansible|playbook|watchdog)|production.yml|sd_notify|NOTIFY_SOCKET|my-service@",
             set(),
         ),
         "systemd": (
-            rb"supervisor",
+            rb"supervisor|" + ENGINES,
             {
                 *("README.md", "deploy/README.md", "deploy/local/stack"),
                 *("deploy/local/supervisord.conf", "deploy/roll"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.bake import ON_SERVERS
 from tests.rendered.test_files import AnsibleLoader
 
 HOME = "/srv/service"
@@ -65,6 +66,7 @@ def expanded(value: object, item: object) -> str:
     return text.strip()
 
 
+@pytest.mark.parametrize("answers", ON_SERVERS[::2], indirect=True, ids=str)
 def test_root_stays_out_of_the_folder_of_the_services_user(combination: Path) -> None:
     """What lies there is made and removed as that user; root only makes the folder, by no link."""
     found = [

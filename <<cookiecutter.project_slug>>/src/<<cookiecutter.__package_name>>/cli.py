@@ -121,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
         "--file",
         type=Path,
         default=Path(".env"),
-        help="the servers' settings instead: deploy/inventory/production.env",
+        help="<< "the containers' secret instead: deploy/secrets/cookie_secret" if cookiecutter.__containers else "the servers' settings instead: deploy/inventory/production.env" >>",
     )
     command.add_argument(
         "--drop-now", action="store_true", help="drop the old secret before its cookies expire"

@@ -21,10 +21,24 @@ from pathlib import Path
 from dotenv.parser import Binding, parse_stream
 
 from ..accounts import SESSION_MAX_AGE
+#% if cookiecutter.__containers
+from ..runtime.settings import (
+    ENV_FILES,
+    SettingsError,
+    new_secret,
+    parse_cookie_secret,
+    read_env_file,
+    source_of,
+)
+#% else
 from ..runtime.settings import ENV_FILES, SettingsError, new_secret, read_env_file, source_of
+#% endif
 from ..settings import Settings, load_settings
 
 SETTING = "cookie_secret"
+#% if cookiecutter.__containers
+NAME = "COOKIE_SECRET="
+#% endif
 RESTART = "Restart all processes (of servers: make deploy)"
 
 # The comment that step 2 writes above the setting.
@@ -44,7 +58,7 @@ def rotate(file: Path, today: date, *, drop_now: bool = False) -> str:
     file = file.resolve()
     keys = secrets_in(file)
     # A byte-order mark and the line ends of the file stay.
-    text = file.read_bytes().decode()
+    text = << "as_settings(file, file.read_bytes().decode())" if cookiecutter.__containers else "file.read_bytes().decode()" >>
 
     since = None
     signing, newest = next(iter(keys)), max(keys)
@@ -81,8 +95,28 @@ def rotate(file: Path, today: date, *, drop_now: bool = False) -> str:
     return done
 
 
+#% if cookiecutter.__containers
+def is_bare(file: Path) -> bool:
+    """Tell whether a file holds the secret alone, as containers get it, below a note on its age."""
+    return file.name == SETTING
+
+
+def as_settings(file: Path, text: str) -> str:
+    """Return the text of a file with the name of the setting before the secret."""
+    before_value = r"^(?=[^#\s])"
+    return re.sub(before_value, NAME, text, count=1, flags=re.MULTILINE) if is_bare(file) else text
+
+
+#% endif
 def secrets_in(file: Path) -> dict[int, str]:
     """Return the cookie secrets that a process takes from this file. Raises SettingsError."""
+#% if cookiecutter.__containers
+    if is_bare(file) and file.exists():
+        try:
+            return parse_cookie_secret(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise SettingsError(f"{file}: {error}.") from None
+#% endif
     if read_env_file(Settings, file).get(SETTING) is None:
         what = f"{file} has no COOKIE_SECRET" if file.exists() else f"There is no file {file}"
         raise SettingsError(f"{what}. Name the file in which it is set: --file FILE.")
@@ -145,6 +179,12 @@ def replace(file: Path, text: str) -> None:
         # git ignores files that end in .env.
         descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".new-", suffix=".env")
         new = Path(name)
+#% if cookiecutter.__containers
+        if is_bare(file):
+            # The user of a container reads it; others do not pass the folder.
+            os.fchmod(descriptor, owner.st_mode & 0o777)
+            text = text.replace(NAME, "", 1)
+#% endif
         with os.fdopen(descriptor, "wb") as stream:
             if os.geteuid() == 0:
                 os.fchown(descriptor, owner.st_uid, owner.st_gid)

@@ -5,6 +5,10 @@ import asyncio
 import logging
 from typing import Any
 
+<% if cookiecutter.__cluster %>
+from tornado.web import HTTPError
+
+<% endif %>
 from .handlers import BaseHandler
 
 log = logging.getLogger(__name__)
@@ -63,6 +67,11 @@ class MetricsText(Probe):
     """The metrics of this process. The balancer does not forward this path."""
 
     async def get(self) -> None:
+<% if cookiecutter.__cluster %>
+        # An ingress passes on all addresses. Prometheus asks the process itself.
+        if self.request.headers.keys() & {"X-Real-Ip", "X-Forwarded-For"}:
+            raise HTTPError(404)
+<% endif %>
         metrics = self.settings["metrics"]
         metrics.database_up.set(await database_fault(self.settings) is None)
         self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")

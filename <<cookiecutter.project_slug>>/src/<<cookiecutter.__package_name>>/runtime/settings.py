@@ -4,8 +4,13 @@
 Nothing else in the service reads the environment.
 
 A value comes from the first of: the command line, the environment, the files `.env.release` (which
+#% if cookiecutter.__containers
+names a release) and `.env` in the current folder, a file in /run/secrets with the setting's name, the
+default below. The defaults are those of production.
+#% else
 a deploy writes) and `.env` in the current folder, the default below. The defaults are those of
 production.
+#% endif
 """
 
 import os
@@ -31,6 +36,10 @@ from .. import COMMAND
 
 # A later file wins.
 ENV_FILES = (".env", ".env.release")
+#% if cookiecutter.__containers
+# Where a container's engine puts secrets: a file for each setting, in memory.
+SECRETS = Path("/run/secrets")
+#% endif
 ENVIRONMENT = "the environment"
 NEW_SECRET = f"{COMMAND} secret new"
 SECRET_CHARACTERS = 32
@@ -52,6 +61,10 @@ def parse_cookie_secret(text: str) -> dict[int, str]:
     Raises ValueError, which says what is wrong without showing the secret.
     """
     keys: dict[int, str] = {}
+#% if cookiecutter.__containers
+    # A file that holds the secret alone has a note above it while it is being replaced.
+    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE)
+#% endif
     for part in text.split(","):
         match = re.fullmatch(r"\s*([1-9][0-9]{0,9}):(\S+)\s*", part)
         if match is None:
@@ -99,6 +112,13 @@ def hand_to_opentelemetry(settings: "ProcessSettings") -> None:
             os.environ[name.upper()] = str(value)
 
 
+#% if cookiecutter.__containers
+def in_container() -> bool:
+    """Tell whether this is a process of the image, which says so as systemd expects it."""
+    return "container" in os.environ
+
+
+#% endif
 #% if cookiecutter.process_manager == "systemd"
 def notify_socket() -> str | None:
     """Return systemd's notification socket, or None if systemd did not start this process."""
@@ -263,6 +283,10 @@ def load(kind: type[AnySettings], **overrides: Any) -> AnySettings:
     its variable and its remedy.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+#% if cookiecutter.__containers
+    if SECRETS.is_dir():
+        given["_secrets_dir"] = SECRETS
+#% endif
     file = given.get("_env_file")
     try:
         return kind(**given)

@@ -133,7 +133,7 @@ def test_a_forgeable_address_is_found(
 
 
 @pytest.mark.parametrize(
-    ("unready", "drain", "expected"), [(0, 20, []), (4, 20, []), (5, 20, ["T001"])]
+    ("unready", "drain", "expected"), [(0, 20, []), (<< cookiecutter.__stop_seconds | int - 21 >>, 20, []), (<< cookiecutter.__stop_seconds | int - 20 >>, 20, ["T001"])]
 )
 def test_a_drain_that_would_be_cut_is_found(
     folder: Path, unready: int, drain: int, expected: list[str]

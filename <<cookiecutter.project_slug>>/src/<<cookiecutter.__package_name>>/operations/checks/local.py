@@ -23,7 +23,7 @@ from ...database import DATABASE_ERRORS, reason
 from ...engine import connection_limit
 #% endif
 from ...migrations import pending_migrations
-from ...runtime.settings import SettingsError
+from ...runtime.settings import SettingsError<< ', in_container' if cookiecutter.__containers else '' >>
 from ...settings import Settings, load_settings
 from . import files
 from .findings import Finding, error, unchecked, warning
@@ -101,7 +101,18 @@ def debug_mode(settings: Settings) -> Iterator[Finding]:
 
 
 def bind_address(settings: Settings) -> Iterator[Finding]:
-    """N001: only the balancer reaches a process that believes the balancer's headers."""
+    """<< 'N003, N001' if cookiecutter.__containers else 'N001' >>: only the balancer reaches a process that believes the balancer's headers."""
+#% if cookiecutter.__containers
+    if in_container():
+        # The engine's network decides who reaches a container: the balancer, as no port is published.
+        if _is_here(settings.host):
+            yield error(
+                "N003",
+                f"It listens on {settings.host}, which nobody outside of the container reaches.",
+                "HOST=0.0.0.0, as the image has it.",
+            )
+        return
+#% endif
     if settings.behind_proxy and not _is_here(settings.host):
         yield error(
             "N001",
@@ -180,6 +191,10 @@ def database_network(settings: Settings) -> Iterator[Finding]:
         options = {option: str(value) for option, value in url.query.items()}
         host = options.get("host") or url.host or ""
         here = not host or host.startswith(("/", "@")) or _is_here(host)
+#% if cookiecutter.__containers
+        # A name without a dot is on the engine's own network; deploy/README.md has how to encrypt that.
+        here = here or (in_container() and "." not in host)
+#% endif
         if not here and options.get("sslmode") not in TLS_MODES:
             yield error(
                 "N002",
