@@ -1,4 +1,4 @@
-"""Answers in, project out: the one way in which the tests render the template."""
+"""Answers in, project out: the tests render the template only through this module."""
 
 import contextlib
 import functools

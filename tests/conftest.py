@@ -1,4 +1,4 @@
-"""The index of the fixtures that all tests share; those that run services are in tests/running."""
+"""The fixtures that all tests share; those that run services are in tests/running."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""Repositories for tests: what git does, and the template as it is in one of its own."""
+"""Git repositories for tests, and a copy of the template in a repository of its own."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from tests.bake import TEMPLATE
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What git says, without anybody's own settings."""
+    """Return the output of git, run without personal settings."""
     environment = os.environ | {
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",

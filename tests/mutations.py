@@ -379,7 +379,7 @@ ROWS = [
         f"{FOLDER}/src/<<cookiecutter.__package_name>>/app.py",
         "from pathlib import Path\n",
         "from pathlib import Path\nimport os, re\n",
-        f"{HERE}test_checks.py::test_formatter_and_linter_are_content",
+        f"{HERE}test_checks.py::test_ruff_finds_nothing",
     ),
 ]
 
@@ -391,7 +391,7 @@ def rows_of(text: str, header: str) -> dict[str, str]:
 
 
 def claims_of(project: Path) -> dict[str, str]:
-    """All that is promised, each with the tests that its row names."""
+    """Return all promises, each with the tests that its row names."""
     promised = rows_of((project / "SECURITY.md").read_text(), "promise")
     given = rows_of((TEMPLATE / "README.md").read_text(), "you get")
     tests = re.compile(r"`(tests/[^`]+::[^`]+)`")
@@ -416,7 +416,7 @@ def pytest_ends(folder: Path, python: Path | str, tests: list[str]) -> int:
 
 
 def result_of(mutation: Mutation, file: Path, folder: Path, python: Path | str, tests: str) -> str:
-    """What becomes of the mutation: caught, or what is wrong."""
+    """Return the result of the mutation: caught, or the problem."""
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace(mutation.before, mutation.after), encoding="utf-8")
     try:

@@ -1,4 +1,4 @@
-"""What tests need of the machine: named at the start where it is not there.
+"""The programs that tests need: missing ones are named at the start.
 
 A test that needs a missing part is skipped; where CI is set it fails.
 """
@@ -22,7 +22,7 @@ PROGRAMS = {
 
 
 def lacking() -> list[str]:
-    """A line for each part that is missing: what will not be shown, and how to get it."""
+    """Return a line for each missing part: the claims not tested, and how to install it."""
     lines = [
         f"not here: {program}, so no {shown}; get it by tests/install-system-packages {program}"
         for program, shown in PROGRAMS.items()
@@ -39,7 +39,7 @@ def lacking() -> list[str]:
 
 
 def no_servers() -> str:
-    """Why this machine cannot run servers in containers, or nothing."""
+    """Return why this machine cannot run servers in containers, or an empty text."""
     if os.geteuid():
         return "root's rights (run `sudo make test-servers`)"
     # The unified hierarchy, or the one of before, in which systemd has a folder.

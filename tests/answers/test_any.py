@@ -1,4 +1,4 @@
-"""Whatever is answered is refused with a reason, or arrives exactly, and is never executed."""
+"""Any answer is refused with a reason, or arrives exactly, and is never executed."""
 
 import contextlib
 import io
@@ -21,14 +21,14 @@ from tests.answers.texts import machine_texts_of, texts_of
 from tests.bake import CHOICES, CONTEXT, QUESTIONS, TEMPLATE, bake, files_of
 from tests.rendered.test_files import parser_of
 
-# `make soak` looks further; everywhere else the same examples come each time.
+# `make soak` tries more examples; elsewhere they are the same each time.
 SOAK = bool(os.environ.get("SOAK"))
 FREE = ("project_name", "description", "author_name")
 PROJECT = TEMPLATE / "<<cookiecutter.project_slug>>"
 HOLDERS = ("pyproject.toml", "README.md", "src/<<cookiecutter.__package_name>>/__init__.py")
 
 CANARY = "canary-4d1e"
-# Each would make a file of that name, were it executed by what reads it.
+# Each creates a file of that name if its reader executes it.
 EXECUTABLE = [
     f"$(touch {CANARY})",
     f"`touch {CANARY}`",
@@ -49,7 +49,7 @@ TEXTS = st.one_of(
     st.lists(st.sampled_from([*HOSTILE, *EXECUTABLE]), max_size=3).map("".join),
     st.sampled_from([*HOSTILE, *EXECUTABLE]),
 )
-# For questions with a narrow answer: mostly one that fits, else anything.
+# For questions with few valid answers: mostly a valid one, else any text.
 NARROW = {
     "project_slug": st.from_regex(r"[a-z][a-z0-9]{0,9}(-[a-z0-9]{1,9}){0,2}", fullmatch=True),
     "author_email": st.emails(),
@@ -74,7 +74,7 @@ def examples(count: int, soak: int) -> Callable[[Any], Any]:
         derandomize=not SOAK,
         database=None,
         deadline=None,
-        # A failure is shown as it was found: to make it smaller takes hundreds of renders.
+        # A failure is not minimized: that takes hundreds of renders.
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
@@ -102,7 +102,7 @@ def render() -> Callable[[str, dict[str, Any]], str]:
 
 
 def context_of(environment: StrictEnvironment, answers: dict[str, str]) -> dict[str, Any]:
-    """What cookiecutter makes of answers: the defaults of the others, and what is derived."""
+    """Return cookiecutter's context for these answers: with defaults and derived values."""
     context: dict[str, Any] = {"_template": "gh:org/tornado-deploy"}
     for name, default in CONTEXT.items():
         if name in answers:
@@ -117,7 +117,7 @@ def context_of(environment: StrictEnvironment, answers: dict[str, str]) -> dict[
 
 
 def refusal(hook: str) -> str | None:
-    """What the first hook says against the answers in it, or None if it lets them pass."""
+    """Return the refusal of the first hook, or None if it accepts the answers."""
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         try:
@@ -132,7 +132,7 @@ def refusal(hook: str) -> str | None:
 def test_any_text_arrives_exactly_or_is_refused(
     texts: dict[str, str], render: Callable[..., str]
 ) -> None:
-    """TOML, Python and Markdown parsers read from their files what was answered."""
+    """TOML, Python and Markdown parsers read the given text from their files."""
     answers = {"project_slug": "my-service", **texts}
     context = context_of(render.environment, answers)
     if (said := refusal(render("hooks/pre_gen_project.py", context))) is not None:
@@ -162,8 +162,8 @@ def assert_reasons(said: str) -> None:
 
 @examples(20, soak=1_000)
 @given(answers=EVERYTHING)
-def test_any_answers_give_a_whole_project_or_none(answers: dict[str, str]) -> None:
-    """All answers at once: no file is left of a refused one, every file of another can be read."""
+def test_any_answers_give_a_complete_project_or_none(answers: dict[str, str]) -> None:
+    """Refused answers leave no file; from accepted ones every file can be parsed."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         out = Path(folder, "out")
         out.mkdir()

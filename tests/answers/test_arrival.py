@@ -13,7 +13,7 @@ from tests.bake import TEMPLATE, bake
 
 
 def test_an_old_cookiecutter_is_refused(tmp_path: Path) -> None:
-    """A cookiecutter that leaves the hook as it is written is told the oldest that does not."""
+    """A cookiecutter that leaves the hook unrendered gets the oldest version that works."""
     hook = TEMPLATE / "hooks" / "pre_gen_project.py"
     done = subprocess.run([sys.executable, hook], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -24,10 +24,10 @@ def test_an_old_cookiecutter_is_refused(tmp_path: Path) -> None:
     assert "cookiecutter>=2.6" in (TEMPLATE / "README.md").read_text()
 
 
-def test_a_template_without_run_bits_gives_the_same_project(
+def test_a_template_without_modes_gives_the_same_project(
     project: Path, terminal: Callable[..., object], tmp_path: Path
 ) -> None:
-    """A zip file of the template forgets which files can be run; the project has them all."""
+    """A zip file of the template loses the executable bits; the project has them all."""
     unpacked = shutil.copytree(
         TEMPLATE,
         tmp_path / "unpacked",
@@ -47,7 +47,7 @@ def runnable(folder: Path) -> set[Path]:
 
 @pytest.mark.parametrize("house", ["template", "project"])
 def test_line_ends_stay_those_of_linux(house: str, tmp_path: Path) -> None:
-    """A clone where git is set to write Windows' line ends has the bytes of what was committed."""
+    """A clone by a git that writes Windows' line ends has the committed bytes."""
     origin = tmp_path / "origin"
     if house == "project":
         bake(tmp_path).rename(origin)

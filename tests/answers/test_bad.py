@@ -1,4 +1,4 @@
-"""Answers of which no project can be made."""
+"""Answers that give no project."""
 
 import ast
 import re
@@ -122,7 +122,7 @@ BAD = [
 
 @pytest.fixture
 def refusal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """refusal(**answers): what is said when these answers are refused, with nothing left behind."""
+    """refusal(**answers): returns the refusal of these answers, which must leave no file."""
 
     def refuse(**answers: str) -> str:
         with pytest.raises(FailedHookException):
@@ -139,7 +139,7 @@ def refusal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., 
 def test_a_bad_answer_is_refused(
     name: str, answer: str, says: str, refusal: Callable[..., str]
 ) -> None:
-    """A bad answer stops the generation; the message names it, the fault and what is allowed."""
+    """A bad answer stops the generation; the error has its name, the fault and the rule."""
     slug = {} if name == "project_slug" else {"project_slug": "my-service"}
     said = refusal(**{name: answer}, **slug)
     *lines, again = [line for line in said.splitlines() if line.startswith("  ")]
@@ -151,7 +151,7 @@ def test_a_bad_answer_is_refused(
     assert again.endswith(f" '{name}=?'")
 
 
-def test_all_bad_answers_are_named_at_once(refusal: Callable[..., str]) -> None:
+def test_all_bad_answers_are_reported_together(refusal: Callable[..., str]) -> None:
     """Several bad answers are reported together, in the order of the questions."""
     said = refusal(
         project_name="\t",
@@ -167,10 +167,10 @@ def test_all_bad_answers_are_named_at_once(refusal: Callable[..., str]) -> None:
     assert named == [*(name for name in QUESTIONS if name not in CHOICES), "cookiecutter"]
 
 
-def test_a_refusal_keeps_what_was_typed(
+def test_a_refusal_keeps_the_other_answers(
     terminal: Callable[..., object], tmp_path: Path, refusal: Callable[..., str]
 ) -> None:
-    """Its last line repeats all other answers; with the refused ones filled in it makes them."""
+    """The refusal's last line repeats all other answers; completed, it makes the project."""
     kept = {"project_name": "It's $HOME", "description": '50% "off" & more', "ci": "none"}
     said = refusal(**kept, project_slug="mine", author_email="nobody", domain_name="no domain")
     again = shlex.split(said.splitlines()[-1])
@@ -191,7 +191,7 @@ def test_a_refusal_keeps_what_was_typed(
 def test_a_name_that_gives_no_slug_is_refused(
     terminal: Callable[..., object], tmp_path: Path
 ) -> None:
-    """A name of which no slug can be made is refused, and the folder around it stays."""
+    """A name that gives no slug is refused, and the folder around it stays."""
     out = tmp_path / "out"
     said = terminal(TEMPLATE, "--no-input", "project_name=👩‍💻", "-o", out)
     assert said.returncode == 1
@@ -206,17 +206,17 @@ def test_a_name_that_gives_no_slug_is_refused(
 
 
 def test_an_unknown_choice_is_refused(tmp_path: Path) -> None:
-    """A choice that does not exist stops the generation and names those that do."""
+    """A choice that does not exist stops the generation; the error names the choices."""
     with pytest.raises(ValueError, match=r"\['nginx', 'haproxy'\]"):
         bake(tmp_path, load_balancer="apache")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("answer", ["a << b", "a <% b", "a <# b", "#% a", "<< 1 + 1 >>"])
-def test_marks_of_templates_are_refused(
+def test_template_syntax_is_refused(
     answer: str, terminal: Callable[..., object], tmp_path: Path
 ) -> None:
-    """What cookiecutter and cruft would execute later is refused when a person types it."""
+    """Text that cookiecutter or cruft would execute later is refused when it is typed."""
     typed = "\n".join([answer, "my-service", *[""] * (len(QUESTIONS) - 2), ""])
     said = terminal(TEMPLATE, "-o", tmp_path / "out", input=typed)
     assert said.returncode == 1
@@ -224,8 +224,8 @@ def test_marks_of_templates_are_refused(
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_a_project_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
-    """Generating into a folder that exists is refused unless asked for, and changes nothing."""
+def test_an_existing_project_is_not_changed(tmp_path: Path) -> None:
+    """Generating into an existing folder is refused by default, and changes nothing."""
     project = bake(tmp_path)
     before = files_of(project)
     with pytest.raises(OutputDirExistsException, match="already exists"):
@@ -233,8 +233,8 @@ def test_a_project_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     assert files_of(project) == before
 
 
-def test_a_refusal_leaves_an_existing_project_as_it_is(tmp_path: Path) -> None:
-    """Bad answers for a project that exists change nothing in it."""
+def test_a_refusal_changes_no_existing_project(tmp_path: Path) -> None:
+    """Bad answers for an existing project change nothing in it."""
     project = bake(tmp_path)
     before = files_of(project)
     with pytest.raises(FailedHookException):
@@ -243,8 +243,8 @@ def test_a_refusal_leaves_an_existing_project_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hook", ["pre_gen_project.py", "post_gen_project.py"])
-def test_hooks_need_an_old_python_and_nothing_else(hook: str) -> None:
-    """Hooks are written in Python 3.9 and import what cookiecutter cannot be without."""
+def test_hooks_need_only_an_old_python(hook: str) -> None:
+    """Hooks run on Python 3.9 and import only what cookiecutter itself needs."""
     source = (TEMPLATE / "hooks" / hook).read_text(encoding="utf-8")
     tree = ast.parse(source, feature_version=(3, 9))
     imported = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -257,10 +257,10 @@ def test_hooks_need_an_old_python_and_nothing_else(hook: str) -> None:
     ("name", "value"),
     [("__drain_seconds", "20\nUser=root"), ("__last_port", "8004"), ("__package_name", "os")],
 )
-def test_a_derived_value_that_is_given_is_refused(
+def test_a_given_derived_value_is_refused(
     name: str, value: str, terminal: Callable[..., object], tmp_path: Path
 ) -> None:
-    """Nobody checks what such a value is, so it comes from the answers alone."""
+    """Derived values are not validated, so they come from the answers alone."""
     made = terminal(TEMPLATE, "--no-input", f"{name}={value}", "-o", tmp_path / "out")
     assert made.returncode != 0
     assert f"  {name} does not match the answers; leave it out" in made.stderr
@@ -268,7 +268,7 @@ def test_a_derived_value_that_is_given_is_refused(
 
 
 @pytest.mark.parametrize("unknown", ["projectname", "__drain_seconds", "_template"])
-def test_bake_refuses_what_nobody_asks(unknown: str, tmp_path: Path) -> None:
-    """A misspelt or private answer in a test fails that test, with the list of those there are."""
+def test_bake_refuses_unknown_answers(unknown: str, tmp_path: Path) -> None:
+    """A misspelt or private answer fails its test, with the list of questions."""
     with pytest.raises(TypeError, match=rf"not asked: {unknown}; asked: project_name, "):
         bake(tmp_path, **{unknown: "x"})

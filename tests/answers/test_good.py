@@ -1,4 +1,4 @@
-"""Answers at the edge of what is allowed, and what is said when all went well."""
+"""Answers at the limits of what is allowed, and the summary of a success."""
 
 import os
 import shlex
@@ -29,26 +29,26 @@ GOOD = [
 
 
 @pytest.mark.parametrize("answers", GOOD, ids=str)
-def test_a_good_answer_gives_a_project(
+def test_a_valid_answer_gives_a_project(
     answers: dict[str, str | int], bake: Callable[..., Path]
 ) -> None:
-    """Answers at both ends of what is allowed give a project."""
+    """Answers at both limits of what is allowed give a project."""
     assert (bake(**answers) / ".env").exists()
 
 
 def test_the_slug_of_a_long_name_fits() -> None:
-    """The longest name, in letters that become several, still gives a slug that is allowed."""
+    """The longest name, in letters that are transliterated to several, gives a valid slug."""
     assert "max_length=32" in QUESTIONS["project_slug"]
 
 
 @pytest.mark.parametrize("name", ["Щ" * 60, "My Service " * 5 + "Name"])
 def test_a_long_name_needs_no_slug_of_its_own(name: str, bake: Callable[..., Path]) -> None:
-    """A name of up to 60 characters gives a slug that is allowed."""
+    """A name of up to 60 characters gives a valid slug."""
     assert 1 <= len(bake(project_name=name).name) <= 32
 
 
-def test_other_ports_are_above_every_process(tmp_path: Path) -> None:
-    """The port of a trial, below the balancer's, is none of the processes', however many."""
+def test_other_ports_differ_from_those_of_processes(tmp_path: Path) -> None:
+    """With any number of processes, the trial's port below the balancer's is not theirs."""
     project = bake(tmp_path, first_port="20000", process_count="64")
     assert project.exists()
     assert int(CONTEXT["__trial_port"].split("+")[1].split()[0]) >= 64
@@ -58,7 +58,7 @@ def test_other_ports_are_above_every_process(tmp_path: Path) -> None:
 def test_the_summary_is_short_and_complete(
     answers: dict[str, str], bake: Callable[..., Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """At most ten lines say what was made, what comes next and how to make it again."""
+    """At most ten lines show the result, the next steps and the command to repeat it."""
     project = bake(first_port=9000, **answers)
     said = capfd.readouterr()
     lines = said.out.splitlines()
@@ -81,7 +81,7 @@ def test_the_summary_is_short_and_complete(
 def test_the_printed_command_makes_the_same_project(
     name: str, terminal: Callable[..., object], tmp_path: Path
 ) -> None:
-    """The call without questions, as printed and pasted into a shell, repeats every answer."""
+    """The printed command without questions, pasted into a shell, repeats every answer."""
     first, second = tmp_path / "first", tmp_path / "second"
     answers = [f"project_name={name}", f"description={name}", f"author_name={name}"]
     answers += ["project_slug=my-service", "first_port=9000", "load_balancer=haproxy"]
@@ -94,7 +94,7 @@ def test_the_printed_command_makes_the_same_project(
     assert without_secret(first / "my-service") == without_secret(second / "my-service")
 
 
-def test_a_poor_terminal_spoils_nothing(terminal: Callable[..., object], tmp_path: Path) -> None:
+def test_a_limited_terminal_does_not_fail(terminal: Callable[..., object], tmp_path: Path) -> None:
     """A name that the terminal cannot show does not cost the project."""
     made = terminal(
         TEMPLATE,
@@ -109,8 +109,8 @@ def test_a_poor_terminal_spoils_nothing(terminal: Callable[..., object], tmp_pat
 
 
 @pytest.mark.parametrize("output", ["| true", "> /dev/full", ">&-"])
-def test_output_that_cannot_be_written_spoils_nothing(output: str, tmp_path: Path) -> None:
-    """Where nobody reads the summary, or it has no room, the project is there all the same."""
+def test_a_failed_summary_does_not_fail(output: str, tmp_path: Path) -> None:
+    """When the summary cannot be printed, the project is complete."""
     command = [sys.executable, "-m", "cookiecutter", TEMPLATE, "--no-input", "-o", tmp_path]
     made = subprocess.run(
         ["bash", "-o", "pipefail", "-c", f"{shlex.join(map(str, command))} {output}"],
@@ -124,7 +124,7 @@ def test_output_that_cannot_be_written_spoils_nothing(output: str, tmp_path: Pat
 
 
 def test_every_question_reads_as_a_sentence() -> None:
-    """Each question has a sentence of its own, and each choice a label; one is recommended."""
+    """Each question has a sentence, and each choice a label; one is recommended."""
     prompts = CONTEXT["__prompts__"]
     assert list(prompts) == list(QUESTIONS)
     for name, default in QUESTIONS.items():
@@ -144,7 +144,7 @@ def without_secret(project: Path) -> dict[str, bytes]:
 
 
 def test_the_network_is_not_needed(terminal: Callable[..., object], tmp_path: Path) -> None:
-    """Cookiecutter and both hooks make the project where no connection can be opened."""
+    """Cookiecutter and both hooks create the project without a connection."""
     (tmp_path / "sitecustomize.py").write_text(
         "import socket\n"
         "def refuse(*arguments, **options): raise OSError('the network is cut')\n"

@@ -1,4 +1,4 @@
-"""Free text that is allowed arrives as it was written, in every file that holds it."""
+"""Allowed free text arrives unchanged in every file that contains it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -80,14 +80,14 @@ NUMBERS = ["1.10", "1e3", "0", "010"]
 
 
 def same_texts(project: Path, text: str) -> None:
-    """Assert that everything which holds free text holds exactly this one."""
+    """Assert that every place for free text contains exactly this one."""
     asked = ("project_name", "description", "author_name")
     assert texts_of(project) == {name: {text} for name in asked}
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
 def test_free_text_arrives_exactly(text: str, bake: Callable[..., Path]) -> None:
-    """TOML, Python and Markdown parsers read from the project what was answered."""
+    """TOML, Python and Markdown parsers read the given text from the project."""
     project = bake(project_name=text, description=text, author_name=text, project_slug="my-service")
     same_texts(project, text)
 
@@ -96,7 +96,7 @@ def test_free_text_arrives_exactly(text: str, bake: Callable[..., Path]) -> None
 def test_typed_text_arrives_exactly(
     text: str, terminal: Callable[..., object], tmp_path: Path
 ) -> None:
-    """What a person types at the questions arrives as what is given on the command line does."""
+    """Text typed at the questions arrives like text from the command line."""
     typed = "\n".join([text, "my-service", text, text, *[""] * (len(QUESTIONS) - 4), ""])
     said = terminal(TEMPLATE, "-o", tmp_path / "out", input=typed)
     assert said.returncode == 0, said.stderr
@@ -105,7 +105,7 @@ def test_typed_text_arrives_exactly(
 
 @pytest.mark.parametrize("mailbox", MAILBOXES)
 def test_an_address_arrives_exactly(mailbox: str, bake: Callable[..., Path]) -> None:
-    """TOML, Markdown and Ansible read the address that was answered."""
+    """TOML, Markdown and Ansible read the given address."""
     email = f"{mailbox}@example.com"
     assert machine_texts_of(bake(author_email=email))["author_email"] == {email}
 
@@ -114,13 +114,13 @@ def test_an_address_arrives_exactly(mailbox: str, bake: Callable[..., Path]) -> 
     ("slug", "domain"), [*((word, word) for word in WORDS), *(("a", number) for number in NUMBERS)]
 )
 def test_names_arrive_exactly(slug: str, domain: str, bake: Callable[..., Path]) -> None:
-    """What looks like a number or a truth value to YAML is a name all the same."""
+    """A name stays a name where YAML could read a number or a truth value."""
     texts = machine_texts_of(bake(project_slug=slug, domain_name=domain))
     assert (texts["project_slug"], texts["domain_name"]) == ({slug}, {domain})
 
 
 def test_only_three_files_hold_free_text(tmp_path: Path) -> None:
-    """A name or description stands in three files, and in the link to the template as JSON."""
+    """Only three files contain the name or the description, and the link, as JSON."""
     text = "Unmistakable 7f3a"
     project = bake(
         tmp_path, project_name=text, description=text, author_name=text, project_slug="my-service"

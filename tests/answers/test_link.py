@@ -26,10 +26,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_cookiecutter_leaves_the_link_that_cruft_leaves(
+def test_cookiecutter_writes_the_link_of_cruft(
     template: Path, terminal: Terminal, tmp_path: Path
 ) -> None:
-    """A project of cookiecutter's is linked as one of `cruft create`, which works on it at once."""
+    """A project made by cookiecutter has the link of `cruft create`, and cruft works on it."""
     answers = {"project_name": "Größe", "project_slug": "size", "database": "postgresql"}
     given = [f"{name}={answer}" for name, answer in answers.items()]
     url = f"git+{template.as_uri()}"
@@ -54,7 +54,7 @@ def test_cookiecutter_leaves_the_link_that_cruft_leaves(
 
 
 def test_the_link_is_good_for_others(template: Path, terminal: Terminal, tmp_path: Path) -> None:
-    """A clone's link is to where the clone is from, without the password with which it was made."""
+    """The link leads to the origin of the clone, without the password that cloned it."""
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", str(template), str(clone))
     git(clone, "remote", "set-url", "origin", ADDRESS.replace("//", "//reader:a-token@"))
@@ -67,8 +67,8 @@ def test_the_link_is_good_for_others(template: Path, terminal: Terminal, tmp_pat
 
 
 @pytest.mark.parametrize("lacking", ["history", "git"])
-def test_no_history_is_no_failure(lacking: str, terminal: Terminal, tmp_path: Path) -> None:
-    """A template without git, in a folder of another repository, makes a project unlinked."""
+def test_a_template_without_git_works(lacking: str, terminal: Terminal, tmp_path: Path) -> None:
+    """A template without git, in a folder of another repository, makes a project without a link."""
     folder = tmp_path / "unpacked"
     copy_working_tree(folder)
     git(tmp_path, "init", "--quiet")

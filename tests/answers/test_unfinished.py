@@ -1,4 +1,4 @@
-"""A generation that is cut short costs nothing: generating over it completes it."""
+"""An interrupted generation is completed by generating again."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ DEADLINE_SECONDS = 30
 def test_an_interrupted_generation_can_be_completed(
     number: signal.Signals, terminal: Callable[..., object], tmp_path: Path
 ) -> None:
-    """What an interruption leaves has no secret yet, and is made whole by generating over it."""
+    """An interrupted project has no secret yet, and generating over it completes it."""
     out = tmp_path / "out"
     command = ["-m", "cookiecutter", TEMPLATE, "--default-config", "--no-input", "-o", out]
     with subprocess.Popen(
@@ -47,7 +47,7 @@ def test_an_interrupted_generation_can_be_completed(
 
 
 def assert_whole(project: Path, folder: Path) -> None:
-    """Assert that a project has all that it should have, its secret included."""
+    """Assert that a project is complete, its secret included."""
     whole = files_of(bake(folder / "whole"))
     made = files_of(project)
     assert made.keys() == whole.keys()
@@ -56,8 +56,8 @@ def assert_whole(project: Path, folder: Path) -> None:
 
 
 @pytest.mark.full
-def test_a_full_disk_is_told(terminal: Callable[..., object], tmp_path: Path) -> None:
-    """Where the disk is full, the error says so; with space, generating over it completes it."""
+def test_a_full_disk_is_reported(terminal: Callable[..., object], tmp_path: Path) -> None:
+    """The error names the full disk; with space, generating over it completes the project."""
     out = tmp_path / "disk"
     with small_disk(out):
         with full(out):
@@ -72,7 +72,7 @@ def test_a_full_disk_is_told(terminal: Callable[..., object], tmp_path: Path) ->
 def test_a_target_that_is_no_folder_is_refused(
     terminal: Callable[..., object], tmp_path: Path
 ) -> None:
-    """Where no folder can be made the error names it, and what stands there stays."""
+    """The error names the target, and the existing file stays."""
     (tmp_path / "mine").write_text("mine")
     said = terminal(TEMPLATE, "--no-input", "-o", tmp_path / "mine")
     assert said.returncode != 0

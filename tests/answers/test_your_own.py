@@ -1,4 +1,4 @@
-"""What docs/your-own.md tells a company to do is done, word for word, and works."""
+"""The instructions of docs/your-own.md for a company work, word for word."""
 
 import re
 import subprocess
@@ -18,8 +18,8 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 ANSWERS, GENERATE, FORK, MERGE = [text for _, text in BLOCKS]
 
 
-def test_a_file_gives_everybody_the_same_answers(terminal: Terminal, tmp_path: Path) -> None:
-    """The answers of the example are those of a project that is generated with it."""
+def test_a_file_gives_everyone_the_same_answers(terminal: Terminal, tmp_path: Path) -> None:
+    """A project generated with the example's file has its answers."""
     (tmp_path / "our-answers.yaml").write_text(ANSWERS)
     command = GENERATE.split()
     assert command[:3] == ["cookiecutter", "--config-file", "our-answers.yaml"]
@@ -33,8 +33,8 @@ def test_a_file_gives_everybody_the_same_answers(terminal: Terminal, tmp_path: P
     assert any(name.startswith("psycopg") for name in described["dependencies"])
 
 
-def test_a_fork_takes_over_what_is_new(terminal: Terminal, tmp_path: Path) -> None:
-    """A fork with a file of its own merges a later version, and generates from both."""
+def test_a_fork_merges_a_later_version(terminal: Terminal, tmp_path: Path) -> None:
+    """A fork with its own file merges a later version, and generates from both."""
     ours = tmp_path / "ours"
     shell(tmp_path, f"git clone --quiet '{TEMPLATE}' '{ours}'")
     shell(tmp_path, FORK.replace(ADDRESS, str(ours)))

@@ -1,4 +1,4 @@
-"""What stands in deploy/ is accepted by the programs that read it, and agrees with the service."""
+"""The programs that read the files in deploy/ accept them, and the files agree with the service."""
 
 import ast
 import inspect
@@ -109,7 +109,7 @@ def find(program: str) -> str:
 
 
 def accepted(*command: str | Path, cwd: Path) -> str:
-    """Run a program's check of its own files; return what it says besides."""
+    """Run a program's check of its own files; return its other output."""
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -146,10 +146,10 @@ def ping_seconds(project: Path) -> float:
 
 @pytest.mark.parametrize("manager", MANAGERS)
 @pytest.mark.parametrize("balancer", BALANCERS)
-def test_only_what_was_chosen(bake: Bake, balancer: str, manager: str) -> None:
-    """deploy/ holds the files of what was chosen, and no trace of the other balancer.
+def test_only_the_chosen_balancer(bake: Bake, balancer: str, manager: str) -> None:
+    """deploy/ has the files of the chosen balancer, and no trace of the other one.
 
-    What stands there whatever was chosen, such as a fork's own files, may do so.
+    Files that every choice has, such as a fork's own, may name both.
     """
     project = bake(load_balancer=balancer, process_manager=manager)
     deploy = project / "deploy"
@@ -163,7 +163,7 @@ def test_only_what_was_chosen(bake: Bake, balancer: str, manager: str) -> None:
 
 @extremes
 def test_nginx_accepts(bake: Bake, tmp_path: Path, answers: dict[str, str]) -> None:
-    """nginx takes the files of localhost and of a server without a warning."""
+    """nginx accepts the files of localhost and of a server without a warning."""
     nginx = find("nginx")
     project = bake(**answers)
     for main in nginx_variants(project, tmp_path):
@@ -172,7 +172,7 @@ def test_nginx_accepts(bake: Bake, tmp_path: Path, answers: dict[str, str]) -> N
 
 
 def test_nginx_is_the_same_for_all_services(bake: Bake) -> None:
-    """What is copied to a server's /etc/nginx depends on no answer."""
+    """The files that are copied to /etc/nginx do not depend on answers."""
     others = {"project_slug": "other", "domain_name": "other.example", "process_count": "2"}
     ours, theirs = bake(), bake(**others, first_port="9000", process_manager="systemd")
     for name in ("nginx.conf", "defaults.conf"):
@@ -181,7 +181,7 @@ def test_nginx_is_the_same_for_all_services(bake: Bake) -> None:
 
 
 def test_nginx_accepts_many_services(bake: Bake, tmp_path: Path) -> None:
-    """Services stand beside each other, even if the name of one begins with another's."""
+    """Several services work together, even if one name begins with another."""
     nginx = find("nginx")
     first = f"{'s' * 30}10"
     folder = tmp_path / "files"
@@ -205,7 +205,7 @@ def test_nginx_accepts_many_services(bake: Bake, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("balancer", BALANCERS)
 def test_a_kernel_without_ipv6_gets_files_without_it(bake: Bake, balancer: str) -> None:
-    """What a deploy does to them there leaves each place where they listen, on IPv4 alone."""
+    """The deploy's change makes every listener IPv4 only."""
     project = bake(load_balancer=balancer)
     listens = re.compile(r"^\s*(?:listen|bind|setenv LISTEN\w*) .*", re.MULTILINE)
 
@@ -225,7 +225,7 @@ def test_a_kernel_without_ipv6_gets_files_without_it(bake: Bake, balancer: str) 
 
 @pytest.mark.parametrize("analyser", ["gixy-ng", "gixy-next"])
 def test_analysers_find_nothing(bake: Bake, tmp_path: Path, analyser: str) -> None:
-    """What is known to be dangerous in nginx's files stands in none of them, TLS included."""
+    """No file for nginx has a known danger, TLS included."""
     project = bake()
     # The files themselves say why.
     files = ("deploy/local/https.conf", "deploy/nginx/nginx.conf")
@@ -262,7 +262,7 @@ def nginx_variants(project: Path, folder: Path) -> list[Path]:
 def test_haproxy_accepts(
     bake: Bake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: dict[str, str]
 ) -> None:
-    """HAProxy takes the files of localhost and of a server without a warning."""
+    """HAProxy accepts the files of localhost and of a server without a warning."""
     haproxy = find("haproxy")
     project = bake(load_balancer="haproxy", **answers)
     (project / "var/haproxy").mkdir(parents=True)
@@ -285,7 +285,7 @@ def test_supervisord_accepts(
     manager: str,
     answers: dict[str, str],
 ) -> None:
-    """supervisord's own parser finds one process on each port, and no secret among them."""
+    """supervisord's own parser finds one process on each port, and no secret."""
     project = bake(load_balancer=balancer, process_manager=manager, **answers)
     (project / "var/log").mkdir(parents=True)
     monkeypatch.setenv("NGINX_USER", "")
@@ -316,7 +316,7 @@ def test_supervisord_accepts(
 def test_systemd_accepts(
     bake: Bake, tmp_path: Path, balancer: str, answers: dict[str, str]
 ) -> None:
-    """systemd takes the units without a warning; the target wants one process on each port."""
+    """systemd accepts the units without a warning; the target starts one process on each port."""
     verify = [find("systemd-analyze"), "verify", "--man=no", "--recursive-errors=no"]
     project = bake(load_balancer=balancer, process_manager="systemd", **answers)
     for kind in ("@.service", ".target"):
@@ -328,8 +328,8 @@ def test_systemd_accepts(
     assert accepted(*verify, *units, cwd=project) == ""
 
 
-def test_systemd_locks_a_process_in(bake: Bake) -> None:
-    """What systemd thinks of a process's rights is at most 1.5, of 10 for all of root's."""
+def test_systemd_units_are_hardened(bake: Bake) -> None:
+    """systemd rates a unit's exposure at 1.5 at most, on a scale where full root rights are 10."""
     project = bake(process_manager="systemd")
     accepted(
         *(find("systemd-analyze"), "security", "--offline=yes", "--threshold=15", "--no-pager"),
@@ -338,7 +338,7 @@ def test_systemd_locks_a_process_in(bake: Bake) -> None:
     )
 
 
-def test_systemd_hears_from_a_process_in_time(bake: Bake) -> None:
+def test_the_watchdog_tolerates_one_late_beat(bake: Bake) -> None:
     """One beat of the event loop may be late: the watchdog waits for more than two."""
     project = bake(process_manager="systemd")
     beat = number(package_of(project) / "runtime/notify.py", r"BEAT_SECONDS = (\d+)")
@@ -348,7 +348,7 @@ def test_systemd_hears_from_a_process_in_time(bake: Bake) -> None:
 
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_time_budget_of_nginx(bake: Bake, manager: str) -> None:
-    """Each time that one program waits is longer than what it waits for."""
+    """Each timeout is longer than the time limit of what it waits for."""
     project = bake(process_manager=manager)
     deploy = project / "deploy"
     server = package_of(project) / "runtime/server.py"
@@ -367,7 +367,7 @@ def test_time_budget_of_nginx(bake: Bake, manager: str) -> None:
 
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_time_budget_of_haproxy(bake: Bake, manager: str) -> None:
-    """Each time that one program waits is longer than what it waits for."""
+    """Each timeout is longer than the time limit of what it waits for."""
     project = bake(load_balancer="haproxy", process_manager=manager)
     deploy = project / "deploy"
     site = deploy / "haproxy/site.cfg"
@@ -390,7 +390,7 @@ def test_time_budget_of_haproxy(bake: Bake, manager: str) -> None:
 
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_limits_agree(bake: Bake, manager: str) -> None:
-    """A connection takes a file at nginx, at the service's processes, and twice that in all."""
+    """nginx and the processes have the same limits of files, two per connection, and of bodies."""
     project = bake(process_manager=manager)
     deploy = project / "deploy"
     for main in ("nginx/nginx.conf", "local/nginx.conf"):
@@ -405,7 +405,7 @@ def test_limits_agree(bake: Bake, manager: str) -> None:
 
 @pytest.mark.parametrize("balancer", BALANCERS)
 def test_security_headers_are_the_services(bake: Bake, balancer: str) -> None:
-    """What the balancer answers itself has the headers of the service, value by value."""
+    """The balancer's own answers have the service's headers, with the same values."""
     project = bake(load_balancer=balancer)
     source = (package_of(project) / "runtime/application.py").read_text()
     (literal,) = re.findall(r"^SECURITY_HEADERS = (\{.*?^\})", source, re.DOTALL | re.MULTILINE)
@@ -424,8 +424,8 @@ def test_security_headers_are_the_services(bake: Bake, balancer: str) -> None:
 
 
 @pytest.mark.parametrize("balancer", [*BALANCERS, "fleet"])
-def test_what_tornado_believes_is_overwritten(bake: Bake, balancer: str) -> None:
-    """Each header that `xheaders=True` believes is overwritten or removed, in each balancer."""
+def test_headers_that_tornado_believes_are_overwritten(bake: Bake, balancer: str) -> None:
+    """Each balancer overwrites or removes every header that `xheaders=True` believes."""
     believed = set(re.findall(r'"(X-[\w-]+)"', inspect.getsource(_HTTPRequestContext)))
     assert believed >= {"X-Real-Ip", "X-Forwarded-For", "X-Scheme", "X-Forwarded-Proto"}
     file, command = {
@@ -443,7 +443,7 @@ def test_what_tornado_believes_is_overwritten(bake: Bake, balancer: str) -> None
 @pytest.mark.parametrize("manager", MANAGERS)
 @pytest.mark.parametrize("name", ["roll", "local/stack"])
 def test_programs_start(bake: Bake, name: str, manager: str) -> None:
-    """The programs are executable, and say what is missing in one line."""
+    """The programs are executable, and report what is missing in one line."""
     program = bake(process_manager=manager) / "deploy" / name
     assert os.access(program, os.X_OK)
     done = subprocess.run([program], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""A project passes its own checks from birth, whatever the answers."""
+"""A new project passes its own checks, with any answers."""
 
 import ast
 import re
@@ -38,10 +38,8 @@ def tool(*command: str | Path, cwd: Path) -> None:
 
 
 @pytest.mark.parametrize("answers", EXTREMES, ids=str)
-def test_formatter_and_linter_are_content(
-    answers: dict[str, str], bake: Callable[..., Path]
-) -> None:
-    """The project's own settings of ruff find nothing to change and nothing to say."""
+def test_ruff_finds_nothing(answers: dict[str, str], bake: Callable[..., Path]) -> None:
+    """With the project's own settings ruff changes and reports nothing."""
     project = bake(**answers)
     tool(sys.executable, "-m", "ruff", "format", "--no-cache", "--diff", cwd=project)
     tool(sys.executable, "-m", "ruff", "check", "--no-cache", cwd=project)
@@ -49,16 +47,16 @@ def test_formatter_and_linter_are_content(
 
 # A line of Python depends on two choices at most, and on `ci` none.
 @pytest.mark.parametrize("answers", covering(leaving_out="ci"), ids=str)
-def test_the_type_checker_is_content(answers: dict[str, str], bake: Callable[..., Path]) -> None:
-    """The project's own settings of mypy find nothing to say."""
+def test_mypy_finds_nothing(answers: dict[str, str], bake: Callable[..., Path]) -> None:
+    """With the project's own settings mypy reports nothing."""
     project = bake(**answers)
     tool(environment(project, compiled=False) / "mypy", "--cache-dir", CACHE / "mypy", cwd=project)
 
 
-def test_what_checks_each_change_is_nothing_to_what_runs(tmp_path: Path) -> None:
-    """Projects that differ in `ci` alone have the same Python, settings and all else that runs.
+def test_ci_changes_nothing_that_runs(tmp_path: Path) -> None:
+    """Projects that differ only in `ci` have the same Python, settings and all else that runs.
 
-    So tests of what runs may leave `ci` out.
+    So tests of running projects may leave `ci` out.
     """
     projects = [files_of(bake_into(tmp_path / ci, ci=ci)) for ci in CHOICES["ci"]]
     names = set().union(*projects)
@@ -66,8 +64,8 @@ def test_what_checks_each_change_is_nothing_to_what_runs(tmp_path: Path) -> None
     assert different == {".cruft.json", ".env", "README.md"}.union(*FILES.values())
 
 
-def test_bandit_is_content(project: Path) -> None:
-    """bandit finds nothing in what runs on a server, beyond what is argued here."""
+def test_bandit_finds_nothing(project: Path) -> None:
+    """bandit reports nothing in the code for servers, except the reasoned cases here."""
     argued = (
         "B101",  # asserts tell the type checker what `authenticated` and pydantic have made sure of
         "B404,B603,B607",  # programs are run without a shell and with no word of a visitor's
@@ -93,7 +91,7 @@ def test_every_requirement_is_locked(lock: str, project: Path) -> None:
 
 
 def test_both_locks_name_the_same_tools(project: Path) -> None:
-    """The template tests projects with the tools that these use themselves."""
+    """The template tests projects with the same tools that the projects use."""
     here = locked((TEMPLATE / "requirements.txt").read_text(encoding="utf-8"))
     there = locked((project / "requirements-dev.txt").read_text(encoding="utf-8"))
     shared = ("ruff", "mypy", "supervisor", "tornado")
@@ -104,7 +102,7 @@ def test_both_locks_name_the_same_tools(project: Path) -> None:
 def test_no_service_can_take_a_name_that_is_in_use(
     database: str, bake: Callable[..., Path]
 ) -> None:
-    """The slugs refused include every requirement, its modules and its commands."""
+    """The refused slugs include every requirement, its modules and its commands."""
     project = bake(database=database)
     hook = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
     (taken,) = [
@@ -134,7 +132,7 @@ def test_no_service_can_take_a_name_that_is_in_use(
 
 
 def test_a_project_records_the_version_of_its_template(project: Path) -> None:
-    """The template's version stands once in the template, and in each project's README."""
+    """The version is in one place of the template, and in each project's README."""
     version = CONTEXT["__template_version"]
     readme = " ".join((project / "README.md").read_text(encoding="utf-8").split())
     assert f"tornado-deploy {version}" in readme

@@ -1,4 +1,4 @@
-"""The files for GitHub and GitLab ask for the same, and for what the project can do."""
+"""The files for GitHub and GitLab run the same commands, which the project has."""
 
 import json
 import re
@@ -65,7 +65,7 @@ def closing_line_of(job: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("ci", CHOICES["ci"])
 def test_only_the_files_of_the_choice_are_there(ci: str, bake: Callable[..., Path]) -> None:
-    """Neither a file nor a folder is there for a service that was not chosen."""
+    """A service that was not chosen has neither files nor folders."""
     project = bake(ci=ci)
     there = {name for names in FILES.values() for name in names if (project / name).exists()}
     assert there == FILES[ci]
@@ -77,7 +77,7 @@ def test_only_the_files_of_the_choice_are_there(ci: str, bake: Callable[..., Pat
 def test_both_services_run_the_same_lines(
     database: str, job: str, bake: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """What GitHub runs GitLab runs too, prepared by the same lines."""
+    """GitLab runs the lines that GitHub runs, with the same preparation."""
     github = jobs_of(bake(ci="github", database=database, project_slug="one"))[job]
     gitlab = jobs_of(bake(ci="gitlab", database=database, project_slug="two"))[job]
     lines = [line.replace("/one ", "/two ") for line in script_of(github)]
@@ -88,10 +88,8 @@ def test_both_services_run_the_same_lines(
 
 
 @pytest.mark.parametrize("ci", [ci for ci, names in FILES.items() if names])
-def test_the_newest_tornado_is_tried_each_week_and_stops_nobody(
-    ci: str, bake: Callable[..., Path]
-) -> None:
-    """The job runs where a schedule asks for it, and its failure is not that of a change."""
+def test_the_newest_tornado_is_tried_each_week(ci: str, bake: Callable[..., Path]) -> None:
+    """The job runs on a schedule, and its failure does not fail a change."""
     job = jobs_of(bake(ci=ci))["newest"]
     assert "schedule" in (job.get("if") or job["rules"][0]["if"])
     assert job.get("continue-on-error") or job.get("allow_failure")
@@ -112,7 +110,7 @@ def test_what_is_new_is_asked_for_each_week(ci: str, bake: Callable[..., Path]) 
 
 
 def test_a_clone_of_gitlab_is_closed(bake: Callable[..., Path], tmp_path: Path) -> None:
-    """Neither the project nor a folder above it is left to everybody; /tmp stays as it is."""
+    """Other users can write neither the project nor a folder above it; /tmp stays as it is."""
     folder = tmp_path / "builds/group/project"
     (folder / "src").mkdir(parents=True)
     shared = tmp_path / "builds"
@@ -126,14 +124,14 @@ def test_a_clone_of_gitlab_is_closed(bake: Callable[..., Path], tmp_path: Path) 
 
 
 def test_both_run_on_every_python(bake: Callable[..., Path]) -> None:
-    """The Pythons of the CI files are those that the project supports."""
+    """The CI files name the Pythons that the project supports."""
     github = jobs_of(bake(ci="github", project_slug="one"))["check"]["strategy"]["matrix"]
     (gitlab,) = jobs_of(bake(ci="gitlab", project_slug="two"))["check"]["parallel"]["matrix"]
     assert github["python"] == gitlab["PYTHON_VERSION"] == list(interpreters.SUPPORTED)
 
 
 @pytest.mark.parametrize("ci", [ci for ci, names in FILES.items() if names])
-def test_the_files_are_of_the_form_their_readers_want(ci: str, bake: Callable[..., Path]) -> None:
+def test_ci_files_match_their_schemas(ci: str, bake: Callable[..., Path]) -> None:
     """Each file has the keys and the types that its service, or its updater, knows."""
     projects = [bake(ci=ci, database=name, project_slug=name[:4]) for name in CHOICES["database"]]
     for name in FILES[ci]:
@@ -156,8 +154,8 @@ def workflows_of(ci: str, bake: Callable[..., Path]) -> list[str]:
 
 
 @pytest.mark.parametrize("ci", [ci for ci, names in FILES.items() if names])
-def test_nothing_that_runs_can_change_unseen(ci: str, bake: Callable[..., Path]) -> None:
-    """An action is a commit with its version beside it; what pip installs has a lock's hashes."""
+def test_actions_and_packages_are_pinned(ci: str, bake: Callable[..., Path]) -> None:
+    """An action has a commit and its version as a comment; pip's packages have hashes."""
     for text in workflows_of(ci, bake):
         for action in re.findall(r"uses: *(.*)", text):
             assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
@@ -198,7 +196,7 @@ def test_ci_installs_every_lock(project: Path) -> None:
 
 
 def test_no_checkout_leaves_credentials_behind(bake: Callable[..., Path]) -> None:
-    """What a change under review runs finds no token of the repository's in .git/config."""
+    """Code under review finds no token of the repository in .git/config."""
     for text in workflows_of("github", bake):
         steps = [step for job in yaml.safe_load(text)["jobs"].values() for step in job["steps"]]
         checkouts = [step for step in steps if "actions/checkout@" in step.get("uses", "")]

@@ -1,4 +1,4 @@
-"""Every file of a rendered project is complete and can be read by what reads it."""
+"""Every file of a rendered project is complete, and its reader can parse it."""
 
 import configparser
 import functools
@@ -185,7 +185,7 @@ def test_every_file_can_be_read(combination: Path) -> None:
 
 
 def test_nothing_of_the_template_is_left(combination: Path) -> None:
-    """No delimiter of the template stands in a file or in a name."""
+    """No file and no name contains a delimiter of the template."""
     left = [
         f"{name}: {found[0].decode()}"
         for name, content in files_of(combination).items()
@@ -195,7 +195,7 @@ def test_nothing_of_the_template_is_left(combination: Path) -> None:
 
 
 def test_text_files_end_cleanly(combination: Path) -> None:
-    """Text has Unix line ends, no spaces at the end of a line and one newline at its own."""
+    """Text has Unix line ends, no trailing spaces and one newline at its end."""
     untidy = []
     for name, content in files_of(combination).items():
         if b"\0" in content or not content:
@@ -244,7 +244,7 @@ def test_the_map_is_true(combination: Path) -> None:
 
 
 def test_no_empty_folder_is_made(combination: Path) -> None:
-    """A choice that was not made leaves no empty folder behind."""
+    """A choice that was not made leaves no empty folder."""
     folders = [path for path in combination.rglob("*") if path.is_dir()]
     assert not [folder for folder in folders if not any(folder.iterdir())]
 
@@ -281,7 +281,7 @@ def test_choices_that_were_not_made_leave_no_trace(
 
 
 def test_a_trace_is_found() -> None:
-    """Each option has words to look for, or says that it has none; a file with one is found."""
+    """Each option has words to search for, or declares none; a file with one is found."""
     assert {name: set(options) for name, options in TRACES.items()} == {
         name: set(options) for name, options in CHOICES.items() if name != "process_manager"
     }
@@ -328,7 +328,7 @@ def test_one_process_manager_leaves_no_trace_of_the_other(
 def test_supervisord_accepts_its_files(
     combination: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Supervisord's own parser accepts every main file and finds the processes through it."""
+    """supervisord's own parser accepts every main file and finds the processes in it."""
     # A server's user is on the server, and folders of logs are made before supervisord starts.
     monkeypatch.setattr("supervisor.options.name_to_uid", lambda name: 0)
     monkeypatch.setattr("supervisor.datatypes.existing_dirpath", lambda path: path)
@@ -353,14 +353,14 @@ def test_supervisord_accepts_its_files(
 
 
 def test_the_same_answers_give_the_same_bytes(tmp_path: Path) -> None:
-    """Two projects of the same answers differ in their secrets and in nothing else."""
+    """Two projects of the same answers differ only in their secrets."""
     one, two = (files_of(bake(tmp_path / name)) for name in ("one", "two"))
     assert one.pop(".env") != two.pop(".env")
     assert one == two
 
 
 def test_modes_are_those_of_the_template(combination: Path) -> None:
-    """Scripts can be run, nothing else can, and nobody but the owner reads .env."""
+    """Scripts are executable, other files are not, and only the owner reads .env."""
     for name, content in files_of(combination).items():
         mode = (combination / name).stat().st_mode & 0o777
         if name == ".env":
@@ -370,7 +370,7 @@ def test_modes_are_those_of_the_template(combination: Path) -> None:
 
 
 def test_the_template_holds_nothing_that_git_ignores() -> None:
-    """Cookiecutter renders whatever lies in the template's folder, a forgotten cache too."""
+    """Cookiecutter would render everything in the template's folder, such as caches."""
     ignored = subprocess.run(
         ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "<<cookiecutter*"],
         cwd=TEMPLATE,
@@ -388,7 +388,7 @@ def test_cruft_finds_the_template() -> None:
 
 
 def test_every_derived_value_is_used() -> None:
-    """A private variable that no file, hook or other variable uses is a leftover."""
+    """Each private variable is used by a file, a hook or another variable."""
     folders = [TEMPLATE / name for name in ("<<cookiecutter.project_slug>>", "hooks", "templates")]
     text = (TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8")
     for path in (path for folder in folders for path in folder.rglob("*")):

@@ -68,7 +68,7 @@ def expanded(value: object, item: object) -> str:
 
 @pytest.mark.parametrize("answers", ON_SERVERS[::2], indirect=True, ids=str)
 def test_root_stays_out_of_the_folder_of_the_services_user(combination: Path) -> None:
-    """What lies there is made and removed as that user; root only makes the folder, by no link."""
+    """That user makes and removes files there; root only creates the folder, by no link."""
     found = [
         (where, step)
         for where, task in tasks_of(combination)

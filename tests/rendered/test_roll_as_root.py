@@ -25,10 +25,10 @@ def roll(project: Path) -> str:
 
 
 @pytest.mark.parametrize("process_manager", ["supervisord", "systemd"])
-def test_a_file_of_roots_in_the_place_of_the_lock_stays(
+def test_a_root_file_in_place_of_the_lock_stays(
     process_manager: str, bake: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """The lock is opened as the user who owns its folder, who may put anything in its place."""
+    """The lock is opened as its folder's owner, who could put any link in its place."""
     project = bake(process_manager=process_manager)
     precious = tmp_path / "precious"
     precious.write_text("root's")
@@ -44,10 +44,10 @@ def test_a_file_of_roots_in_the_place_of_the_lock_stays(
 
 
 @pytest.mark.parametrize("process_manager", ["supervisord", "systemd"])
-def test_a_socket_of_roots_in_the_place_of_the_stacks_is_not_spoken_to(
+def test_a_root_socket_in_place_of_the_stack_is_refused(
     process_manager: str, bake: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Root does not tell another program of root's what the service's user would have it told."""
+    """The service's user cannot make root send commands to another program of root's."""
     project = bake(process_manager=process_manager)
     (project / "var").mkdir()
     os.chown(project / "var", OTHER, OTHER)

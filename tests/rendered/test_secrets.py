@@ -30,7 +30,7 @@ def secret_of(project: Path) -> str:
 
 
 def test_the_secret_is_strong_and_new_each_time(tmp_path: Path) -> None:
-    """Each project gets 48 random bytes of its own."""
+    """Each project gets its own 48 random bytes."""
     secrets = [secret_of(bake(tmp_path / name)) for name in ("one", "two")]
     assert secrets[0] != secrets[1]
     assert [len(base64.urlsafe_b64decode(secret)) for secret in secrets] == [48, 48]
@@ -38,14 +38,14 @@ def test_the_secret_is_strong_and_new_each_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_the_secret_is_private(umask: int, terminal: Callable[..., object], tmp_path: Path) -> None:
-    """Only the owner reads .env, whatever the shell's mask."""
+    """Only the owner can read .env, whatever the umask is."""
     made = terminal(TEMPLATE, "--no-input", "-o", tmp_path / "out", umask=umask)
     assert made.returncode == 0, made.stderr
     assert (tmp_path / "out" / "my-service" / ".env").stat().st_mode & 0o777 == 0o600
 
 
 def test_generating_again_keeps_the_secret(tmp_path: Path) -> None:
-    """A project that is generated again gets new files and keeps its .env."""
+    """Generating a project again replaces its files and keeps its .env."""
     project = bake(tmp_path)
     with (project / ".env").open("a") as env:
         env.write("LOG_LEVEL=debug\n")
@@ -56,7 +56,7 @@ def test_generating_again_keeps_the_secret(tmp_path: Path) -> None:
 
 
 def test_git_tracks_no_secret(combination: Path, tmp_path: Path) -> None:
-    """What git would track has neither the secret nor a value for it."""
+    """The files that git would track contain neither the secret nor a value for it."""
     project = combination
     secret = secret_of(project)
     git(tmp_path, "init", "--quiet")
@@ -75,7 +75,7 @@ def test_git_tracks_no_secret(combination: Path, tmp_path: Path) -> None:
         assert not re.search(r"COOKIE_SECRET=\d+:[\w-]{32,}", content), name
 
 
-def test_git_ignores_what_is_made_at_run_time(tmp_path: Path) -> None:
+def test_git_ignores_files_of_run_time(tmp_path: Path) -> None:
     """Secrets, databases, logs and environments never show up as new files."""
     project = bake(tmp_path)
     git(project, "init", "--quiet")
@@ -84,7 +84,7 @@ def test_git_ignores_what_is_made_at_run_time(tmp_path: Path) -> None:
 
 
 def test_the_example_names_the_secret_without_one(project: Path) -> None:
-    """The example of .env names COOKIE_SECRET and gives it no value."""
+    """The example of .env names COOKIE_SECRET without a value."""
     example = (project / ".env.example").read_text(encoding="utf-8")
     (line,) = re.findall(r"^.*COOKIE_SECRET=.*$", example, re.MULTILINE)
     assert re.fullmatch(r"#? ?COOKIE_SECRET=", line)

@@ -1,11 +1,11 @@
-"""SECURITY.md of the generated project: what it names exists."""
+"""SECURITY.md of the generated project names files and tests that exist."""
 
 import re
 from pathlib import Path
 
 
 def test_every_promise_names_a_test_that_exists(combination: Path) -> None:
-    """A promise stands beside a test of that name, in that file, and a file that keeps it."""
+    """Each promise names an existing test and an existing file that keeps it."""
     text = (combination / "SECURITY.md").read_text()
     tests = re.findall(r"`(tests/\S+?)::(\w+)`", text)
     assert len(tests) > 20
@@ -22,8 +22,8 @@ HOLDS = set("2.1.2 2.1.7 2.1.12 2.5.6 3.3.4 7.1.3 7.1.4 7.2.1 7.3.1".split())
 CHAPTERS = set("2 3 4 7 8 14".split())
 
 
-def test_what_does_not_hold_stands_there_with_a_reason(combination: Path) -> None:
-    """Each requirement of ASVS that does not hold is listed once, with what would close it."""
+def test_unmet_requirements_have_a_reason(combination: Path) -> None:
+    """Each unmet requirement of ASVS is listed once, with its remedy."""
     text = (combination / "SECURITY.md").read_text().partition("OWASP ASVS 4.0.3")[2]
     rows = [line.split("|")[1:-1] for line in text.splitlines() if re.match(r"\| \d", line)]
     listed = [number for row in rows for number in re.findall(r"\d+\.\d+\.\d+", row[0])]

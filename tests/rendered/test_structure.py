@@ -1,4 +1,4 @@
-"""What imports what in a generated project: the floors of the house, and no circles."""
+"""The imports of a generated project: layers, and no circles."""
 
 import ast
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def imports_of(name: str, file: Path, modules: dict[str, Path]) -> set[str]:
 
 @pytest.mark.parametrize("answers", covering(leaving_out="ci"), ids=str)
 def test_imports_go_one_way(answers: dict[str, str], bake: Callable[..., Path]) -> None:
-    """No module imports, by whatever way, what imports it; `runtime/` imports nothing else."""
+    """No module imports, directly or not, a module that imports it; `runtime/` imports no other."""
     project = bake(**answers)
     modules = modules_of(project / "src/my_service")
     graph = {name: imports_of(name, file, modules) for name, file in modules.items()}
@@ -51,7 +51,7 @@ def test_imports_go_one_way(answers: dict[str, str], bake: Callable[..., Path]) 
 
 
 def test_accounts_know_no_http(project: Path) -> None:
-    """Handlers know accounts, accounts know the database, never the other way."""
+    """Handlers import accounts, accounts import the database, never the other way round."""
     modules = modules_of(project / "src/my_service")
     for name, file in modules.items():
         imported = imports_of(name, file, modules)

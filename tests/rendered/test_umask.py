@@ -15,7 +15,7 @@ chmod +x .venv/bin/pip
 
 
 def test_an_environment_is_readable_for_all(bake: Callable[..., Path], tmp_path: Path) -> None:
-    """With UMASK 077 the packages of a release are for all to read, as with any other."""
+    """With UMASK 077 the packages of a release are readable by all users, as usual."""
     tasks = yaml.safe_load((bake() / "deploy/tasks/release.yml").read_text())
     (install,) = (task["block"] for task in tasks if task["name"] == "Install it")
     (script,) = (task["ansible.builtin.shell"] for task in install if "wheels" in str(task))

@@ -137,8 +137,8 @@ def config(**options: str) -> str:
     return "\n".join(["[global]", *lines, ""])
 
 
-def test_uv_asks_the_index_of_pip(home: Path, index: Index) -> None:
-    """uv finds and signs in to the index that stands in pip.conf; no file keeps its password."""
+def test_uv_uses_the_index_of_pip(home: Path, index: Index) -> None:
+    """uv finds and signs in to the index in pip.conf; no file keeps its password."""
     done = install(home, config(index_url=f"http://reader:{TOKEN}@{index.address}/simple"))
     assert_installed(home, done)
     assert index.programs == {"uv"}
@@ -148,8 +148,8 @@ def test_uv_asks_the_index_of_pip(home: Path, index: Index) -> None:
 
 
 @pytest.mark.parametrize("name", ["PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"])
-def test_the_environment_counts_as_well(name: str, home: Path, index: Index) -> None:
-    """An index that pip has from an environment variable wins over the one in its file."""
+def test_uv_uses_the_environment_of_pip(name: str, home: Path, index: Index) -> None:
+    """An index in pip's environment variables wins over the one in its file."""
     url = f"http://reader:{TOKEN}@{index.address}/simple"
     nowhere = config(**{name.removeprefix("PIP_").lower(): "http://127.0.0.1:1/simple"})
     environment = {name: url}
@@ -159,8 +159,8 @@ def test_the_environment_counts_as_well(name: str, home: Path, index: Index) -> 
     assert index.programs == {"uv"}
 
 
-def test_uv_trusts_the_company(home: Path, index: Index) -> None:
-    """A certificate that only the authority in pip.conf vouches for is good for uv as well."""
+def test_uv_trusts_the_authority_of_pip(home: Path, index: Index) -> None:
+    """uv accepts a certificate of an authority that only pip.conf names."""
     request = (
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj /CN=company"
     )
@@ -178,16 +178,16 @@ def test_uv_trusts_the_company(home: Path, index: Index) -> None:
     assert index.programs == {"uv"}
 
 
-def test_uv_goes_through_the_proxy(home: Path, index: Index) -> None:
-    """A host that only pip's proxy knows is reached through it."""
+def test_uv_uses_the_proxy_of_pip(home: Path, index: Index) -> None:
+    """uv reaches a host that only pip's proxy resolves."""
     url = f"http://reader:{TOKEN}@packages.invalid/simple"
     done = install(home, config(index_url=url, proxy=f"http://{index.address}"))
     assert_installed(home, done)
     assert index.programs == {"uv"}
 
 
-def test_pip_installs_what_uv_has_no_word_for(home: Path, index: Index) -> None:
-    """Where pip is configured in a way that uv does not know, pip itself installs, and says so."""
+def test_pip_installs_where_uv_lacks_an_option(home: Path, index: Index) -> None:
+    """With a configuration that uv does not know, pip itself installs, and says so."""
     url = f"http://reader:{TOKEN}@{index.address}/simple"
     done = install(home, config(index_url=url, only_binary=":all:"))
     assert_installed(home, done)
@@ -196,7 +196,7 @@ def test_pip_installs_what_uv_has_no_word_for(home: Path, index: Index) -> None:
 
 
 def test_pip_installs_where_uv_fails(home: Path, index: Index) -> None:
-    """A uv that cannot do it is no reason to stop, nor a wish for packages in another folder."""
+    """If uv fails, pip installs, and ignores a configured folder for packages."""
     (home / "programs").mkdir()
     uv = home / "programs" / "uv"
     uv.write_text('#!/bin/sh\ntest "$1" = --version && echo uv 0.9.0\n')
@@ -209,8 +209,8 @@ def test_pip_installs_where_uv_fails(home: Path, index: Index) -> None:
 
 
 @pytest.mark.parametrize("version", ["none", "0.4.30"])
-def test_the_lock_brings_uv(version: str, home: Path, index: Index) -> None:
-    """Where there is no uv, or one too old, pip installs the lock's; a wrong hash is refused."""
+def test_uv_is_installed_from_the_lock(version: str, home: Path, index: Index) -> None:
+    """Without a recent uv, pip installs the locked one; a wrong hash is refused."""
     (home / "programs").mkdir()
     uv = home / "programs" / "uv"
     uv.write_text(f"#!/bin/sh\necho uv {version}\n")

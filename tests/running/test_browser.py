@@ -87,7 +87,7 @@ def visitor(chromium: Browser, stack: Stack, account: tuple[str, str]) -> Iterat
 
 
 def test_a_visit(visitor: Visitor, stack: Stack) -> None:
-    """Home, a wrong password, the right one, the live panel, and out again."""
+    """Home, a wrong password, the right one, the live panel, and signing out."""
     page = visitor.page
     page.goto("/")
     expect(page.get_by_role("heading", name="My Service")).to_be_visible()
@@ -130,7 +130,7 @@ def test_a_visit(visitor: Visitor, stack: Stack) -> None:
 
 
 def test_the_panel_reconnects_by_itself(visitor: Visitor, stack: Stack) -> None:
-    """When its process stops, the panel goes on with another one, without a reload."""
+    """When its process stops, the panel connects to another one, without a reload."""
     page = visitor.sign_in()
     port = page.locator("#live-port")
     expect(port).to_have_text(re.compile(r"\d+"))
@@ -189,7 +189,7 @@ def test_a_new_password_ends_other_sessions(
 
 
 def test_a_session_is_ended_from_another(visitor: Visitor, chromium: Browser, stack: Stack) -> None:
-    """Somebody who finds a session that is not theirs ends it by the password."""
+    """A user ends an unknown session by the password."""
     visitor.name, visitor.password = stack.add_user()
     elsewhere = Visitor(chromium, stack, (visitor.name, visitor.password))
     elsewhere.sign_in()
@@ -211,8 +211,8 @@ def test_a_session_is_ended_from_another(visitor: Visitor, chromium: Browser, st
     elsewhere.context.close()
 
 
-def test_a_form_that_was_open_for_too_long_leads_on(visitor: Visitor) -> None:
-    """A login whose token is stale is sent again with one click; what was typed is kept."""
+def test_a_stale_form_can_be_sent_again(visitor: Visitor) -> None:
+    """A login with a stale token is sent again with one click; the input is kept."""
     page = visitor.page
     page.goto("/login?next=/account")
     page.get_by_label("Name").fill(visitor.name)
@@ -246,7 +246,7 @@ def xsrf_cookies(visitor: Visitor) -> list[dict[str, object]]:
 
 
 def test_disabled_cookies_are_explained(visitor: Visitor) -> None:
-    """Who cannot sign in because the browser keeps no cookies reads that, each time."""
+    """A browser that keeps no cookies gets an explanation at each login."""
     page = visitor.page
 
     def drop_cookies(route: Route) -> None:
@@ -264,8 +264,8 @@ def test_disabled_cookies_are_explained(visitor: Visitor) -> None:
         visitor.excuse("403")
 
 
-def test_a_password_can_be_seen_while_it_is_typed(visitor: Visitor) -> None:
-    """A button shows it and hides it again, and it is sent hidden."""
+def test_a_password_can_be_shown(visitor: Visitor) -> None:
+    """A button shows the password and hides it; the form is sent with it hidden."""
     page = visitor.page
     page.goto("/login")
     password = page.get_by_label("Password")
@@ -279,7 +279,7 @@ def test_a_password_can_be_seen_while_it_is_typed(visitor: Visitor) -> None:
 
 
 def test_a_keyboard_is_enough(visitor: Visitor) -> None:
-    """With Tab and Enter alone one signs in and out, and always sees where one is."""
+    """Tab and Enter are enough to sign in and out, and the focus is always visible."""
     page = visitor.page
 
     def tab_to(name: str) -> None:
@@ -309,7 +309,7 @@ def test_a_keyboard_is_enough(visitor: Visitor) -> None:
 
 
 def test_every_page_fits(visitor: Visitor, screenshots: Path) -> None:
-    """On every screen, light or dark as its owner likes, no page needs to be moved sideways."""
+    """No page needs to scroll sideways, on any screen, light or dark."""
     page = visitor.page
 
     def look(name: str) -> None:
@@ -339,7 +339,7 @@ def test_every_page_fits(visitor: Visitor, screenshots: Path) -> None:
 
 
 def test_while_no_process_answers(visitor: Visitor, stack: Stack) -> None:
-    """The balancer's page looks as the others do, and by itself makes way for the real one."""
+    """The balancer's page looks like the others, and gives way to the real one by itself."""
     page = visitor.page
     stack.stop_workers()
     try:
@@ -355,7 +355,7 @@ def test_while_no_process_answers(visitor: Visitor, stack: Stack) -> None:
 
 
 def test_the_watch_notices(visitor: Visitor) -> None:
-    """What the other tests rely on: a breach of the policy, an error and another host are noted."""
+    """The other tests rely on this: a breach of the policy, an error and another host are seen."""
 
     def answer(route: Route) -> None:
         route.fulfill(body="<script>throw Error('by hand')</script><img src='http://b.invalid/'>")

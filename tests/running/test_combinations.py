@@ -22,7 +22,7 @@ pytestmark = pytest.mark.full
 def test_each_pair_of_choices_works(
     answers: dict[str, str], workshop: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Its stack serves pages, files, figures and who signs in, through a roll, and stops."""
+    """The stack serves pages, files, metrics and a user, through a roll, and stops."""
     require(answers["load_balancer"])
     folder = workshop / "-".join(answers.values())
     project = Project.render(folder, process_count="2", **answers)
@@ -48,7 +48,7 @@ def test_each_pair_of_choices_works(
 
 
 def test_two_services_share_a_machine(default_project: Project, workshop: Path) -> None:
-    """One browser is signed in to both; whatever happens to one, the other goes on."""
+    """One browser is signed in to both; what happens to one does not affect the other."""
     with Stack(default_project) as one:
         # Now, because the ports that it takes are free and not those of the first.
         neighbour = Project.render(workshop / "neighbour", project_slug="neighbour")

@@ -36,7 +36,7 @@ def clean_copy(workshop: Path, default_project: Project) -> Path:
 
 
 def test_the_demo_runs_and_ends(clean_copy: Path) -> None:
-    """It makes an account that works at the printed address; Ctrl-C leaves nothing."""
+    """The demo's account works at the printed address; Ctrl-C leaves nothing running."""
     require("nginx")
     project = Project(clean_copy / "demo" / "my-service", "nginx", int(QUESTIONS["first_port"]))
     ports = [*project.worker_ports, project.balancer_port]

@@ -10,10 +10,8 @@ from tests.running.projects import Project
 pytestmark = [pytest.mark.full, pytest.mark.rest]
 
 
-def test_a_project_without_what_is_for_speed_alone_is_as_good(
-    default_project: Project, tmp_path: Path
-) -> None:
-    """Its own tests and checks pass, and it serves. All of its tests run: that takes a minute."""
+def test_a_project_without_fast_py_works(default_project: Project, tmp_path: Path) -> None:
+    """Its tests and checks pass, and it serves. All of its tests run: that takes a minute."""
     project = default_project.copy_to(tmp_path / "plain")
     project.remove_fast()
     project.must("make", "check")

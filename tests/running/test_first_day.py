@@ -90,7 +90,7 @@ def test_three_commands_lead_to_the_page(
     request: pytest.FixtureRequest,
     terminal: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    """They set up, make an account and run; one signs in at the address told; Ctrl-C ends it."""
+    """They set up, create an account and run; the account works at the address; Ctrl-C ends it."""
     made_before, server = "default_project", {}
     if database == "postgresql":
         made_before = "postgresql_project"
@@ -134,8 +134,8 @@ def test_three_commands_lead_to_the_page(
     assert is_free(port)
 
 
-def test_uv_sets_it_up_as_well(workshop: Path) -> None:
-    """Who works with uv types the line of the README, and has the same commands."""
+def test_uv_sets_up_a_project(workshop: Path) -> None:
+    """The README's line for uv gives the same commands."""
     project = Project.render(workshop / "uv")
     (line,) = re.findall(r"`(uv venv .*?)`", (project.folder / "README.md").read_text())
     tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

@@ -104,7 +104,7 @@ def outcome(
 
 @pytest.mark.parametrize("version", OTHERS)
 def test_a_service_runs_on_each_python(version: str, workshop: Path) -> None:
-    """Every module can be imported and a service answers, on the Pythons that are not this one."""
+    """On each other Python every module can be imported and a service answers."""
     project = Project.render(workshop / f"python-{version}")
     set_up_on(version, project)
     names = [
@@ -130,18 +130,18 @@ def test_the_suite_is_green(outcome: dict[str, Outcome]) -> None:
     assert_green(outcome["test"])
 
 
-def test_the_checks_are_content(outcome: dict[str, Outcome]) -> None:
-    """`make check` finds nothing to say in what was just generated, and changes nothing."""
+def test_the_checks_find_nothing(outcome: dict[str, Outcome]) -> None:
+    """`make check` reports nothing in a new project, and changes nothing."""
     assert_green(outcome["check"])
 
 
 def test_there_is_nothing_to_fix(outcome: dict[str, Outcome]) -> None:
-    """`make fix` changes nothing, the list of settings it writes included."""
+    """`make fix` changes nothing, including the list of settings."""
     assert_green(outcome["fix"])
 
 
 def test_every_commit_passes_pre_commit(outcome: dict[str, Outcome]) -> None:
-    """All hooks pass on all files, with nothing fetched from anywhere."""
+    """All hooks pass on all files, without a download."""
     assert_green(outcome["commit"])
     assert "Passed" in outcome["commit"].done.stdout
     assert "Skipped" not in outcome["commit"].done.stdout

@@ -51,8 +51,8 @@ def states(stack: Stack) -> list[str]:
         ("rubbish", "file is not a database"),
     ],
 )
-def test_the_database_is_away_at_boot(instead: str, reason: str, project: Project) -> None:
-    """Processes live and say why they are not ready; when it is back they are, by themselves."""
+def test_a_start_without_the_database(instead: str, reason: str, project: Project) -> None:
+    """Processes live and report why they are not ready; with the database they become ready."""
     data = project.folder / DATA
     with Stack(project) as stack:
         stack.stop_workers()
@@ -87,7 +87,7 @@ def sign_in(client: httpx.Client, account: tuple[str, str]) -> httpx.Response:
 
 
 def test_the_disk_of_the_database_is_full(project: Project) -> None:
-    """Who is signed in goes on; a login gets 503, its reason is logged; with space it works."""
+    """Sessions still work; a login gets 503, with its reason in the log; with space it works."""
     data = project.folder / DATA
     with small_disk(data), Stack(project) as stack:
         account = stack.add_user()
@@ -106,7 +106,7 @@ def test_the_disk_of_the_database_is_full(project: Project) -> None:
 
 
 def test_the_disk_of_the_logs_is_full(project: Project) -> None:
-    """Everything goes on, a process that dies comes back; with space all is logged again."""
+    """All works, and a dead process is replaced; with space logging continues."""
     logs = project.folder / "var" / "log"
     shutil.rmtree(logs, ignore_errors=True)
     with small_disk(logs), Stack(project) as stack:

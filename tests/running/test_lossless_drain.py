@@ -67,7 +67,7 @@ def test_logins_that_take_seconds(service: Service) -> None:
 
 
 def test_a_request_that_arrives_slowly(service: Service) -> None:
-    """A form of which each second another piece comes is received to its end and answered."""
+    """A form that arrives piece by piece, one a second, is received and answered."""
     body = f"_xsrf={TOKEN}"
     slow = connect(service)
     slow.putrequest("POST", "/logout")
@@ -85,7 +85,7 @@ def test_a_request_that_arrives_slowly(service: Service) -> None:
 
 
 def test_an_answer_that_is_read_slowly(service: Service) -> None:
-    """An answer of megabytes reaches a client who takes seconds before reading it."""
+    """An answer of megabytes reaches a client that waits seconds before reading it."""
     # The form comes back with the name in it, each quotation mark in six letters.
     quotes = 300_000
     slow = connect(service)
@@ -103,8 +103,8 @@ def test_an_answer_that_is_read_slowly(service: Service) -> None:
     assert service.wait() == 0
 
 
-def test_connections_nobody_has_accepted(service: Service) -> None:
-    """What the kernel has queued is answered, though the process was told to stop before."""
+def test_queued_connections(service: Service) -> None:
+    """Connections in the kernel's queue are answered after the signal to stop."""
     service.signal(signal.SIGSTOP)
     queued = [connect(service) for _ in range(QUEUED)]
     for connection in queued:
@@ -116,7 +116,7 @@ def test_connections_nobody_has_accepted(service: Service) -> None:
 
 
 def test_a_second_signal(service: Service) -> None:
-    """Who does not want to wait sends the signal again: it ends at once."""
+    """A second signal ends the process at once."""
     slow = connect(service)
     slow.putrequest("POST", "/logout")
     slow.putheader("Content-Length", "1")

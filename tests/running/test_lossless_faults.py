@@ -14,7 +14,7 @@ HTML, JSON = "text/html", "application/json"
 
 
 def test_a_killed_process(stack: Stack) -> None:
-    """kill -9 of a process costs nobody a GET, and it is back within 5 s, one after another."""
+    """kill -9 of a process loses no GET, and each is replaced within 5 s, one after another."""
     gets = [request for request in usual_requests(session_at(stack)) if request.method == "GET"]
     with nothing_lost(stack.url, gets, rate=200):
         for port, url in zip(stack.worker_ports, stack.worker_urls, strict=True):
@@ -25,7 +25,7 @@ def test_a_killed_process(stack: Stack) -> None:
 
 
 def test_all_processes_killed(stack: Stack) -> None:
-    """While all are dead, people get a page and programs get JSON; then all are back unaided."""
+    """While all are dead, browsers get a page and programs JSON; then all restart unaided."""
     seen = set()
 
     def ask_the_dead() -> bool:

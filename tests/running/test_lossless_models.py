@@ -94,7 +94,7 @@ def test_copies_that_share_a_port(migrate: int, default_project: Project) -> Non
 
 
 def test_forked_processes(default_project: Project) -> None:
-    """With --fork a process that is killed takes its requests with it; a restart is an outage."""
+    """With --fork a killed process loses its requests in flight; a restart is an outage."""
 
     def parent() -> Service:
         return Service(default_project, default_project.first_port, "--fork", f"{PROCESSES}")

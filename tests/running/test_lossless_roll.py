@@ -79,7 +79,7 @@ def resident(pids: Iterable[int]) -> int:
 
 
 def test_no_request_is_lost(stack: Stack, session: str) -> None:
-    """However often all processes are restarted, every request is answered, no POST done twice.
+    """In any number of rolls every request is answered, and no POST is executed twice.
 
     What a plain close of the listener loses is rare: at 5,000 requests a second, 18 in 120 stops
     behind nginx with its connections kept, 54 without. So 4 stops at a tenth of that rate show it
@@ -107,7 +107,7 @@ def test_no_request_is_lost(stack: Stack, session: str) -> None:
         assert rolling.p99 <= 3 * steady.p99
 
 
-def test_a_crowd_is_cheap(stack: Stack, session: str) -> None:
+def test_many_panels_are_cheap(stack: Stack, session: str) -> None:
     """Browsers that only listen stay connected, to all processes, for little memory each."""
     browsers = IDLE_BROWSERS
     if stack.project.balancer == "haproxy":
@@ -127,8 +127,8 @@ def test_a_crowd_is_cheap(stack: Stack, session: str) -> None:
     assert each < 100 * 1024
 
 
-def test_a_crowd_comes_back(stack: Stack, session: str) -> None:
-    """A thousand browsers with an open panel are told 1012, and are back elsewhere within 10 s."""
+def test_many_panels_reconnect(stack: Stack, session: str) -> None:
+    """A thousand browsers with an open panel get code 1012, and reconnect within 10 s."""
     with (
         nothing_lost(stack.url, usual_requests(session)),
         Crowd(stack.url, session, BROWSERS) as crowd,
@@ -158,7 +158,7 @@ def test_a_crowd_comes_back(stack: Stack, session: str) -> None:
 def test_a_release_that(
     file: str, addition: str, reasons: list[str], stack: Stack, session: str
 ) -> None:
-    """A release that crashes, or is never ready, is found out before any process is touched."""
+    """A release that crashes, or is never ready, is found before any process is restarted."""
     project = stack.project
     pids = stack.worker_pids()
     folder = project.folder if file == ".env" else project.package
@@ -171,7 +171,7 @@ def test_a_release_that(
 
 
 def test_rolls_that_end_early(stack: Stack, session: str) -> None:
-    """A second roll, Ctrl-C, a process that does not come back: told, and mended by the next."""
+    """A second roll, Ctrl-C, a process that does not start: reported, and repaired by the next."""
     with nothing_lost(stack.url, usual_requests(session)):
         a_second_roll_and_ctrl_c(stack)
         a_process_that_does_not_come_back(stack)

@@ -79,10 +79,10 @@ def assert_all_is_well(stack: Stack, cookies: dict[str, str], pids: dict[int, in
     assert "FATAL" not in stack.logs()["supervisord.log"]
 
 
-def test_a_restart_of_the_server_needs_none_of_the_processes(
+def test_a_restart_of_the_server_restarts_no_process(
     stack: Stack, cookies: dict[str, str], postgresql: Any
 ) -> None:
-    """While the server is away every process says so and lives; then all go on by themselves."""
+    """While the server is down the processes live and say why; then all recover by themselves."""
     pids = stack.worker_pids()
     postgresql.stop()
     try:
@@ -92,10 +92,10 @@ def test_a_restart_of_the_server_needs_none_of_the_processes(
     assert_all_is_well(stack, cookies, pids)
 
 
-def test_a_server_that_hangs_stops_no_process(
+def test_a_hanging_server_stops_no_process(
     stack: Stack, cookies: dict[str, str], postgresql: Any
 ) -> None:
-    """No request waits for ever, none is taken for well, and all go on when the server does."""
+    """Every request gets an answer in time, none a success; all recover with the server."""
     pids = stack.worker_pids()
     postgresql.freeze()
     try:
@@ -108,7 +108,7 @@ def test_a_server_that_hangs_stops_no_process(
 def test_processes_start_without_their_server(
     stack: Stack, cookies: dict[str, str], postgresql: Any
 ) -> None:
-    """Started while the server is away they wait, un-ready, and supervisord gives none up."""
+    """Started while the server is down they wait, not ready; supervisord gives up on none."""
     stack.stop_workers()
     postgresql.stop()
     try:
@@ -125,8 +125,8 @@ def test_processes_start_without_their_server(
     assert_all_is_well(stack, cookies, pids)
 
 
-def test_without_a_server_one_is_told_how_to_get_one(postgresql_project: Project) -> None:
-    """Where no server answers, `migrate` ends with a reason and the command that makes one."""
+def test_without_a_server_migrate_suggests_one(postgresql_project: Project) -> None:
+    """Without a server `migrate` ends with the reason and the command that installs one."""
     url = "postgresql+psycopg://user:pass-word@/nothing?host=/nowhere"
     command = postgresql_project.program(postgresql_project.slug)
     done = postgresql_project.run(command, "migrate", DATABASE_URL=url)
@@ -160,10 +160,10 @@ def pooler(postgresql: Any, workshop: Path) -> Iterator[Path]:
     process.wait()
 
 
-def test_behind_a_pooler_that_hands_out_connections_for_transactions(
+def test_behind_a_pooler_in_transaction_mode(
     postgresql_project: Project, postgresql: Any, pooler: Path
 ) -> None:
-    """Commands, and hundreds of requests of two processes, through three connections: no 500."""
+    """Commands, and hundreds of requests of two processes, use three connections: no 500."""
     direct = postgresql.copy(postgresql.url("template1"))
     url = direct.replace(str(postgresql.folder), str(pooler)).replace("port=5432", "port=6432")
     url += "&prepare_threshold=None"
@@ -191,10 +191,10 @@ def test_behind_a_pooler_that_hands_out_connections_for_transactions(
 
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["working", "hanging"])
-def test_a_server_of_tests_that_are_killed_ends_with_them(
+def test_the_tests_server_ends_with_them(
     postgresql: Any, postgresql_source: Path, *, frozen: bool
 ) -> None:
-    """Neither the server nor its folder outlives the project's tests, however these end."""
+    """Neither the server nor its folder survives the project's tests, even if they are killed."""
     command = [sys.executable, "-c", TESTS, postgresql_source]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tests:
         folder = Path(tests.stdout.readline().strip())
@@ -210,8 +210,8 @@ def test_a_server_of_tests_that_are_killed_ends_with_them(
     )
 
 
-def test_what_the_ci_runs_is_green(postgresql_project: Project) -> None:
-    """Each line of the CI's check passes in a project that is fresh, its suite included."""
+def test_the_lines_of_the_ci_pass(postgresql_project: Project) -> None:
+    """Each line of the CI's jobs passes in a new project, its tests included."""
     project = postgresql_project
     git = ("git", "-c", "user.name=Nobody", "-c", "user.email=nobody@example.com")
     project.must(*git, "init", "--quiet", "--initial-branch", "main")

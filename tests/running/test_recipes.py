@@ -1,4 +1,4 @@
-"""What docs/recipes.md tells a developer to do is done, word for word, and works."""
+"""The instructions of docs/recipes.md work, word for word."""
 
 import re
 from collections.abc import Iterator
@@ -91,8 +91,8 @@ def service(cooked: Project) -> Iterator[Service]:
         yield running
 
 
-def test_the_checks_are_content(cooked: Project) -> None:
-    """Formatter, linter and type checker find nothing to say about what the recipes make."""
+def test_the_checks_find_nothing(cooked: Project) -> None:
+    """Formatter, linter and type checker report nothing about the recipes' code."""
     cooked.must("make", "fix", "check")
 
 
@@ -101,15 +101,15 @@ def test_the_tests_stay_green(cooked: Project) -> None:
     cooked.must("make", "test")
 
 
-def test_the_page_is_there(service: Service) -> None:
-    """The page answers, and shows what it was asked with as text."""
+def test_the_page_works(service: Service) -> None:
+    """The page answers, and shows its argument as text."""
     answer = httpx.get(f"{service.url}/about", params={"name": "<b>"}, trust_env=False)
     assert answer.status_code == 200
     assert "Made for &lt;b&gt;." in answer.text
 
 
-def test_the_endpoint_is_there(service: Service) -> None:
-    """The endpoint greets who is signed in, and nobody else."""
+def test_the_endpoint_works(service: Service) -> None:
+    """The endpoint greets the signed-in user, and refuses without one."""
     with service.client() as client:
         assert client.get("/api/greeting").status_code == 401
         name, password = service.add_user()
@@ -117,16 +117,16 @@ def test_the_endpoint_is_there(service: Service) -> None:
         assert client.get("/api/greeting").json() == {"greeting": f"Hello, {name}"}
 
 
-def test_the_setting_is_known(cooked: Project) -> None:
-    """The setting is read from the environment, and stands in the example with its default."""
+def test_the_setting_works(cooked: Project) -> None:
+    """The setting is read from the environment, and is in the example with its default."""
     assert "GREETING=Hello" in (cooked.folder / ".env.example").read_text(encoding="utf-8")
     script = f"from {cooked.package_name}.settings import load_settings as s; print(s().greeting)"
     python = cooked.program("python")
     assert cooked.must(python, "-c", script, GREETING="Servus").strip() == "Servus"
 
 
-def test_the_table_is_made(cooked: Project) -> None:
-    """The migration that Alembic writes makes the table, and no difference is left."""
+def test_the_table_is_created(cooked: Project) -> None:
+    """Alembic's migration creates the table, and no difference remains."""
     script = (
         "import asyncio, sqlalchemy\n"
         f"from {cooked.package_name}.database import Database\n"
@@ -143,12 +143,12 @@ def test_the_table_is_made(cooked: Project) -> None:
 
 
 def test_the_task_runs(service: Service) -> None:
-    """The task begins with the process."""
+    """The task starts with the process."""
     service.wait_until(lambda: "Tidying up" in service.output, "the task has run")
 
 
-def test_the_upload_is_taken(service: Service) -> None:
-    """The handler takes one file, refuses two and too large ones; all other pages refuse any."""
+def test_the_upload_works(service: Service) -> None:
+    """The handler accepts one file and refuses two, or a large one; other pages refuse any."""
     with service.client() as client:
         client.cookies = service.sign_in(*service.add_user())
         client.get("/login")
@@ -164,8 +164,8 @@ def test_the_upload_is_taken(service: Service) -> None:
         assert upload("/login", b"12345").status_code == 400
 
 
-def test_the_language_is_there(cooked: Project, service: Service) -> None:
-    """A reader of German gets German from templates and handlers; a reader of English, English."""
+def test_the_language_works(cooked: Project, service: Service) -> None:
+    """German browsers get German from templates and handlers; English ones get English."""
     folder = cooked.package / "locale"
     texts = (folder / "messages.pot").read_text(encoding="utf-8")
     for text in ("About", "Too many attempts. Try again in {minutes} minutes.", "1 second ago"):

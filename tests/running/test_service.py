@@ -38,8 +38,8 @@ def port(project: Project) -> int:
     return project.first_port
 
 
-def test_make_run_restarts_by_itself_even_after_a_syntax_error(project: Project, port: int) -> None:
-    """`make run` serves in debug mode, survives a source that is broken, and shows the mended."""
+def test_make_run_reloads_even_after_a_syntax_error(project: Project, port: int) -> None:
+    """`make run` serves in debug mode, survives a broken source, and serves the corrected one."""
     sources = project.package / "__init__.py"
     with Program(project, port, "make", "run", PORT=f"{port}") as service:
 
@@ -64,15 +64,15 @@ def test_make_run_restarts_by_itself_even_after_a_syntax_error(project: Project,
         service.wait(10)
 
 
-def test_make_run_tells_what_is_wrong(project: Project, port: int) -> None:
-    """With a setting that is wrong, `make run` names it and ends."""
+def test_make_run_reports_a_wrong_setting(project: Project, port: int) -> None:
+    """With a wrong setting, `make run` names it and ends."""
     done = project.run("make", "run", PORT=f"{port}", LOG_LEVEL="LOUD")
     assert done.returncode != 0
     assert "LOG_LEVEL:" in done.stdout
 
 
-def test_a_port_each(project: Project, port: int) -> None:
-    """One process on its own port answers there, logs as JSON, and names no server."""
+def test_one_process_on_its_own_port(project: Project, port: int) -> None:
+    """It answers there, logs JSON, and sends no `Server` header."""
     with Service(project, port) as service, service.client() as client:
         answer = client.get("/")
         assert answer.status_code == 200
@@ -84,7 +84,7 @@ def test_a_port_each(project: Project, port: int) -> None:
 
 
 def test_several_copies_share_a_port(project: Project, port: int) -> None:
-    """With --reuse-port, copies on one port all get requests, and the rest go on without one."""
+    """With --reuse-port, all copies on a port get requests, and the others continue without one."""
     with ExitStack() as all_copies:
         copies = [
             all_copies.enter_context(Service(project, port, "--reuse-port")) for _ in range(3)
@@ -102,7 +102,7 @@ def test_several_copies_share_a_port(project: Project, port: int) -> None:
 
 
 def test_one_parent_forks(project: Project, port: int) -> None:
-    """With --fork 3, three processes answer on one port; the end of the parent is theirs."""
+    """With --fork 3, three processes answer on one port, and end with their parent."""
     with Service(project, port, "--fork", "3") as service:
         cookies = service.sign_in(*service.add_user())
         children = set(processes_in(project.folder)) - {service.pid}
@@ -132,7 +132,7 @@ def test_one_parent_forks(project: Project, port: int) -> None:
 
 
 def test_debug_mode_refuses_fork(project: Project, port: int) -> None:
-    """Both together are refused in one line that says why."""
+    """Both together are refused in one line that gives the reason."""
     said = refusal(Service(project, port, "--debug", "--fork", "2"))
     assert "--fork" in said
     assert "debug" in said
@@ -150,10 +150,10 @@ def test_it_ends_cleanly(number: signal.Signals, project: Project, port: int) ->
 
 
 @pytest.mark.parametrize("options", [(), ("--fork", "2")], ids=["alone", "forking"])
-def test_a_taken_port_is_told_in_one_line(
+def test_a_taken_port_is_a_one_line_error(
     options: tuple[str, ...], project: Project, port: int
 ) -> None:
-    """Where another program listens, the service says so, and what to do, and exits with 1."""
+    """If another program listens, the service names the remedy, and exits with 1."""
     with socket.create_server(("127.0.0.1", port)):
         said = refusal(Service(project, port, *options))
     assert str(port) in said

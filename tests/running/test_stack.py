@@ -1,4 +1,4 @@
-"""What `make stack` runs answers as production would: through the balancer, at every address."""
+"""The stack of `make stack` answers like production: through the balancer, at every path."""
 
 import asyncio
 import http.client
@@ -77,7 +77,7 @@ def as_header(cookies: httpx.Cookies) -> dict[str, str]:
     return {"Cookie": "; ".join(f"{cookie.name}={cookie.value}" for cookie in cookies.jar)}
 
 
-def test_it_says_where_to_look(stack: Stack) -> None:
+def test_it_prints_its_address(stack: Stack) -> None:
     """One line on the terminal has the address, and the address answers."""
 
     def announced() -> list[str]:
@@ -92,7 +92,7 @@ def test_it_says_where_to_look(stack: Stack) -> None:
 def test_every_address(
     method: str, address: str, status: int, kind: str | None, client: httpx.Client
 ) -> None:
-    """Each address has its status and type; each answer has each header of all answers once."""
+    """Each path has its status and type; each answer has each common header once."""
     answer = client.request(method, address)
 
     assert answer.status_code == status
@@ -108,22 +108,22 @@ def test_every_address(
     assert answer.headers.get("Server", "nginx") == "nginx"
 
 
-def test_who_must_sign_in_comes_back_afterwards(client: httpx.Client) -> None:
-    """The account page sends visitors to the login with the way back, within the site."""
+def test_a_login_returns_to_the_requested_page(client: httpx.Client) -> None:
+    """The account page redirects to the login with the way back, within the site."""
     answer = client.get("/account")
     assert answer.headers["Location"] == "/login?next=%2Faccount"
 
 
-def test_who_is_signed_in_is_known_to_every_process(stack: Stack, cookies: httpx.Cookies) -> None:
-    """A session that one process has begun counts with all others, until it is ended there."""
+def test_a_session_is_valid_in_every_process(stack: Stack, cookies: httpx.Cookies) -> None:
+    """A session that one process starts is valid in all others, until one ends it."""
     for url in [*stack.worker_urls, stack.url]:
         answer = httpx.get(f"{url}/api/me", headers=as_header(cookies), trust_env=False)
         assert answer.status_code == 200, url
         assert answer.json()["name"].startswith("user-")
 
 
-def test_pages_are_not_kept(client: httpx.Client) -> None:
-    """No cache keeps what may show who is signed in."""
+def test_pages_are_not_cached(client: httpx.Client) -> None:
+    """No cache may keep a page: it may show who is signed in."""
     for address in ("/", "/login", "/api/me", "/nothing"):
         assert client.get(address).headers["Cache-Control"] == "no-store", address
 
@@ -137,16 +137,16 @@ def get_as_written(stack: Stack, address: str) -> tuple[int, bytes]:
         return answer.status, answer.read()
 
 
-def test_metrics_are_not_for_everybody(stack: Stack) -> None:
-    """However the address is written, the balancer does not give the metrics away."""
+def test_metrics_are_not_public(stack: Stack) -> None:
+    """The balancer hides the metrics, however the path is spelled."""
     for address in "/metrics /metrics/ /metrics?x //metrics /x/../metrics /%6Detrics".split():
         status, body = get_as_written(stack, address)
         assert status == 404, address
         assert b"http_requests_total" not in body, address
 
 
-def test_each_process_tells_its_metrics_on_its_own_port(stack: Stack) -> None:
-    """Prometheus gets them there, by route and not by address."""
+def test_each_process_has_its_metrics_on_its_own_port(stack: Stack) -> None:
+    """Prometheus gets them there, by route and not by path."""
     for url in stack.worker_urls:
         httpx.get(f"{url}/made-up-{id(url)}", trust_env=False)
         answer = httpx.get(f"{url}/metrics", trust_env=False)
@@ -156,8 +156,8 @@ def test_each_process_tells_its_metrics_on_its_own_port(stack: Stack) -> None:
         assert "made-up" not in answer.text
 
 
-def test_only_static_files_are_files(stack: Stack) -> None:
-    """No address leads out of the folder of static files, or lists it."""
+def test_only_static_files_are_served(stack: Stack) -> None:
+    """No path leads out of the folder of static files, or lists it."""
     for address in (
         "/settings.py",
         "/static/",
@@ -183,7 +183,7 @@ def logged(stack: Stack, answer: httpx.Response) -> tuple[dict[str, Any], dict[s
 
 
 def test_one_request_has_one_id_everywhere(stack: Stack, client: httpx.Client) -> None:
-    """The id in the answer and on the page is that of the balancer's log and of the service's."""
+    """The id in the answer and on the page is in the balancer's log and the service's."""
     answer = client.get("/nothing?token=very-secret")
     balancers, services = logged(stack, answer)
     assert answer.headers["X-Request-Id"] in answer.text
@@ -196,7 +196,7 @@ def test_one_request_has_one_id_everywhere(stack: Stack, client: httpx.Client) -
 def test_no_secret_is_in_a_log(
     stack: Stack, account: tuple[str, str], cookies: httpx.Cookies, client: httpx.Client
 ) -> None:
-    """Neither query strings nor cookies, passwords or the cookie secret get into any log."""
+    """No log contains query strings, cookies, passwords or the cookie secret."""
     answer = client.get("/?token=very-secret", headers=as_header(cookies))
     logged(stack, answer)
     secrets = ["very-secret", account[1], *cookies.values()]
@@ -215,8 +215,8 @@ FORGED = {
 }
 
 
-def test_what_a_client_claims_is_not_believed(stack: Stack) -> None:
-    """Address, scheme and request id come from the balancer, whatever the client sends of them."""
+def test_headers_of_clients_are_not_believed(stack: Stack) -> None:
+    """Address, scheme and request id come from the balancer, not from a client's headers."""
     claims = [FORGED, *({name: value} for name, value in FORGED.items())]
     answers = [httpx.get(f"{stack.url}/login", headers=claim, trust_env=False) for claim in claims]
     for claim, answer in zip(claims, answers, strict=True):
@@ -232,13 +232,13 @@ def test_what_a_client_claims_is_not_believed(stack: Stack) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "evil.example:80"])
 def test_another_host_gets_no_answer(host: str, client: httpx.Client) -> None:
-    """Who asks for a host that is not the service's is not passed on to it."""
+    """A request for a host that is not the service's does not reach the service."""
     with pytest.raises(httpx.RemoteProtocolError):
         client.get("/", headers={"Host": host})
 
 
-def test_who_serves_static_files(stack: Stack, client: httpx.Client) -> None:
-    """nginx reads them from disk and asks no process; HAProxy has no files, so a process does."""
+def test_the_balancer_serves_static_files_if_it_can(stack: Stack, client: httpx.Client) -> None:
+    """nginx serves them from disk, without a process; HAProxy cannot, so a process does."""
     by_process = stack.project.balancer == "haproxy"
     addresses = ("/static/style.css", "/static/style.css?v=1", "/robots.txt", "/favicon.ico")
     answers = [client.get(address) for address in addresses]
@@ -248,8 +248,8 @@ def test_who_serves_static_files(stack: Stack, client: httpx.Client) -> None:
         assert bool(services) is by_process, answer.url
 
 
-def test_static_files_are_kept_as_long_as_they_may(client: httpx.Client) -> None:
-    """A versioned address is kept for ever; the same without its version is asked for again."""
+def test_static_files_are_cached_by_version(client: httpx.Client) -> None:
+    """A URL with a version is cached for good; the same without one is revalidated."""
     page = client.get("/").text
     versioned = re.findall(r'"(/static/[^"]+\?v=[^"]+)"', page)
     assert len(versioned) >= 4
@@ -268,8 +268,8 @@ def test_static_files_are_kept_as_long_as_they_may(client: httpx.Client) -> None
         assert client.get(address).headers.get_list("Cache-Control") == ["no-cache"], address
 
 
-def test_text_is_compressed_for_who_can_read_it(client: httpx.Client) -> None:
-    """CSS is gzipped for a browser that accepts it, and is the same for one that does not."""
+def test_text_is_compressed_on_request(client: httpx.Client) -> None:
+    """CSS is gzipped for a browser that accepts it, and the same for one that does not."""
     packed = client.get("/static/style.css", headers={"Accept-Encoding": "gzip"})
     plain = client.get("/static/style.css", headers={"Accept-Encoding": "identity"})
     assert packed.headers["Content-Encoding"] == "gzip"
@@ -297,8 +297,8 @@ async def connect(stack: Stack, **headers: str) -> WebSocketClientConnection:
     return await websocket_connect(HTTPRequest(url, headers=headers, request_timeout=20))
 
 
-def test_a_websocket_gets_through(stack: Stack, cookies: httpx.Cookies) -> None:
-    """Through the balancer the panel hears each second from one process, which goes on living."""
+def test_a_websocket_passes_the_balancer(stack: Stack, cookies: httpx.Cookies) -> None:
+    """The panel gets a message each second, always from one process."""
 
     async def listen() -> list[dict[str, Any]]:
         socket = await connect(stack, Origin=stack.url, **as_header(cookies))
@@ -314,8 +314,8 @@ def test_a_websocket_gets_through(stack: Stack, cookies: httpx.Cookies) -> None:
     assert ticks[0]["connections"] >= 1
 
 
-def test_a_websocket_of_nobody_is_closed(stack: Stack) -> None:
-    """Who is not signed in hears nothing but that."""
+def test_a_websocket_without_a_session_is_closed(stack: Stack) -> None:
+    """Without a session the socket gets only the close code."""
 
     async def ask() -> tuple[Any, int | None]:
         socket = await connect(stack, Origin=stack.url)
@@ -325,7 +325,7 @@ def test_a_websocket_of_nobody_is_closed(stack: Stack) -> None:
 
 
 def test_a_websocket_of_another_site_is_refused(stack: Stack, cookies: httpx.Cookies) -> None:
-    """A page of another site cannot listen in with the cookies of who visits it."""
+    """A page of another site cannot use its visitor's cookies to listen."""
 
     async def ask() -> None:
         await connect(stack, Origin="http://evil.example", **as_header(cookies))
@@ -337,7 +337,7 @@ def test_a_websocket_of_another_site_is_refused(stack: Stack, cookies: httpx.Coo
 
 @pytest.mark.parametrize("size", [1024 * 1024 + 1, 10**12])
 def test_a_body_over_the_limit_is_refused(size: int, stack: Stack) -> None:
-    """A request that announces more than it may send is refused before it has sent all of it."""
+    """A request that announces too large a body is refused before all of it is sent."""
     with socket.create_connection(("localhost", stack.project.balancer_port), 20) as connection:
         lines = ["POST /login HTTP/1.1", "Host: localhost", f"Content-Length: {size}", "", ""]
         connection.sendall("\r\n".join(lines).encode() + b"x" * 65536)
@@ -349,14 +349,14 @@ def test_a_body_over_the_limit_is_refused(size: int, stack: Stack) -> None:
 
 
 def test_a_body_within_the_limit_arrives(client: httpx.Client) -> None:
-    """What is just within the limit reaches the service, which here refuses it as forged."""
+    """A body just within the limit reaches the service, which here refuses it as forged."""
     answer = client.post("/login", content=b"x" * (1024 * 1024))
     assert answer.status_code == 403
     assert "X-Request-Id" in answer.headers
 
 
 def test_errors_are_pages_for_people_and_json_for_programs(client: httpx.Client) -> None:
-    """An unknown address is a page with a way home; below /api/ it is JSON; both name the id."""
+    """An unknown path is a page with a link home; below /api/ it is JSON; both have the id."""
     page = client.get("/nothing")
     assert "<h1>Not Found</h1>" in page.text
     assert 'href="/"' in page.text
@@ -369,7 +369,7 @@ def test_errors_are_pages_for_people_and_json_for_programs(client: httpx.Client)
 
 
 def test_while_no_process_answers(stack: Stack, client: httpx.Client) -> None:
-    """People get a page that looks again, programs get JSON; afterwards everything is as before."""
+    """Browsers get a page that retries, programs get JSON; afterwards all works as before."""
     stack.stop_workers()
     try:
         browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

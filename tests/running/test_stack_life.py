@@ -1,4 +1,4 @@
-"""`make stack` from its start to its end: what it refuses, where it works, what it leaves."""
+"""`make stack` from start to end: its refusals, its environments, and its traces."""
 
 import os
 import re
@@ -52,7 +52,7 @@ def assert_drained(stack: Stack) -> None:
 
 
 def test_ctrl_c_stops_everything(each_project: Project) -> None:
-    """Ctrl-C reaches all in the foreground; each process drains, none is left, ports are free."""
+    """Ctrl-C reaches all in the foreground; each process drains, none remains, ports are free."""
     with Stack(each_project) as stack:
         assert set(stack.worker_pids()) == set(stack.worker_ports)
         stack.stop(signal.SIGINT)
@@ -61,7 +61,7 @@ def test_ctrl_c_stops_everything(each_project: Project) -> None:
 
 
 def test_a_second_ctrl_c_ends_it_at_once(default_project: Project) -> None:
-    """Who is in a hurry presses twice: nothing is left then either."""
+    """After the second Ctrl-C nothing is left, either."""
     with (
         Stack(default_project) as stack,
         socket.create_connection(("127.0.0.1", stack.worker_ports[0])),
@@ -86,8 +86,8 @@ def test_it_works_in_any_folder(each_project: Project, workshop: Path) -> None:
     assert_gone(project)
 
 
-def test_https_is_one_word_away(each_project: Project) -> None:
-    """`make stack HTTPS=1` also says where https is; cookies are bound to it there."""
+def test_https_with_one_word(each_project: Project) -> None:
+    """`make stack HTTPS=1` also prints the https address; cookies are bound to https there."""
     with Stack(each_project, "make", "stack", "HTTPS=1") as stack:
         said = stack.wait_until(
             lambda: re.search(
@@ -106,8 +106,8 @@ def test_https_is_one_word_away(each_project: Project) -> None:
     assert_gone(each_project)
 
 
-def test_a_mistake_in_a_file_is_told(default_project: Project) -> None:
-    """Where supervisord refuses its configuration, the terminal has the reason, not silence."""
+def test_a_mistake_in_a_file_is_reported(default_project: Project) -> None:
+    """If supervisord refuses its configuration, the terminal shows the reason."""
     workers = default_project.folder / "deploy" / "supervisor" / "workers.conf"
     content = workers.read_text()
     workers.write_text(content.replace("numprocs=4", "numprocs=many"))
@@ -120,8 +120,8 @@ def test_a_mistake_in_a_file_is_told(default_project: Project) -> None:
 
 
 @pytest.mark.parametrize("which", ["first", "last", "balancer"])
-def test_a_taken_port_is_told_in_one_line(which: str, each_project: Project) -> None:
-    """Before anything is started, one line names the port and the command that finds its owner."""
+def test_a_taken_port_is_a_one_line_error(which: str, each_project: Project) -> None:
+    """Before anything starts, one line names the port and the command that finds its owner."""
     first, *_, last = each_project.worker_ports
     port = {"first": first, "last": last, "balancer": each_project.balancer_port}[which]
     with socket.create_server(("127.0.0.1", port)):
@@ -132,8 +132,8 @@ def test_a_taken_port_is_told_in_one_line(which: str, each_project: Project) -> 
     assert f"ss -ltnp 'sport = :{port}'" in said
 
 
-def test_a_missing_balancer_is_told_in_one_line(each_project: Project) -> None:
-    """Before anything is started, one line has the command that installs it."""
+def test_a_missing_balancer_is_a_one_line_error(each_project: Project) -> None:
+    """Before anything starts, one line has the command that installs it."""
     python = each_project.program("python")
     done = each_project.run(python, "-c", NOTHING_INSTALLED, "deploy/local/stack")
     assert done.returncode == 1
@@ -144,7 +144,7 @@ def test_a_missing_balancer_is_told_in_one_line(each_project: Project) -> None:
 
 
 def test_it_runs_without_ipv6(each_project: Project) -> None:
-    """Where the kernel has no IPv6, the stack listens on what there is, and says so."""
+    """On a kernel without IPv6 the stack becomes ready, and starts its balancer once."""
     if subprocess.run([*WITHOUT_IPV6, "true"], capture_output=True, check=False).returncode:
         missing("this machine makes no networks for tests: unshare --map-root-user --net")
     # Only it can see whether it answers: it has a network of its own.
@@ -162,7 +162,7 @@ def test_it_runs_without_ipv6(each_project: Project) -> None:
 
 
 def test_it_survives_the_end_of_its_terminal_under_nohup(default_project: Project) -> None:
-    """SIGHUP ends a stack in order; one that was started with nohup goes on."""
+    """SIGHUP ends a stack in order; one that was started with nohup continues."""
     with Stack(default_project, "nohup", "make", "stack") as stack:
         os.killpg(stack.pid, signal.SIGHUP)
         stack.wait_until(lambda: stack.ready and stack.states() == {"RUNNING"}, "it still runs")
@@ -175,7 +175,7 @@ def test_it_survives_the_end_of_its_terminal_under_nohup(default_project: Projec
     assert_gone(default_project)
 
 
-def test_what_a_killed_stack_leaves_is_found(each_project: Project) -> None:
+def test_leftovers_of_a_killed_stack_are_found(each_project: Project) -> None:
     """After SIGKILL the next start names what still runs; at a terminal it offers to stop it."""
     command = (str(each_project.program("python")), "deploy/local/stack")
     with Stack(each_project, *command) as killed:
@@ -209,7 +209,7 @@ def test_what_a_killed_stack_leaves_is_found(each_project: Project) -> None:
     assert_gone(each_project)
 
 
-def test_too_few_open_files_are_told_in_one_line(each_project: Project) -> None:
+def test_too_few_open_files_are_a_one_line_error(each_project: Project) -> None:
     """With a limit that supervisord refuses, one line names it and how to raise it."""
     limited = ("sh", "-c", 'ulimit -n 256 && exec "$@"', "sh")
     done = each_project.run(*limited, each_project.program("python"), "deploy/local/stack")

@@ -45,7 +45,7 @@ def next_release(stack: Stack) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_page_of_any_release_gets_its_own_files(stack: Stack, client: httpx.Client) -> None:
-    """During and after a roll the files of old and new pages are there, and may be kept."""
+    """During and after a roll the files of old and new pages exist, and may be cached."""
     old = named_by_a_page(client)
     content = client.get(style_of(old)).content
     named = set(old)
@@ -86,8 +86,8 @@ def test_a_page_of_any_release_gets_its_own_files(stack: Stack, client: httpx.Cl
     ],
     ids=lambda query: query[:20],
 )
-def test_without_its_hash_no_file_is_kept(query: str, client: httpx.Client) -> None:
-    """Whatever stands where the hash should, the file of today is served, and asked for again."""
+def test_a_file_without_its_hash_is_not_cached(query: str, client: httpx.Client) -> None:
+    """With any other version in the URL the current file is served, and revalidated."""
     today = client.get("/static/style.css")
     answer = client.get(f"/static/style.css?{query}")
     assert not is_kept(answer)
@@ -96,7 +96,7 @@ def test_without_its_hash_no_file_is_kept(query: str, client: httpx.Client) -> N
 
 @pytest.mark.parametrize("name", ["../settings.py", "%2e%2e/settings.py", "", "static/", "nothing"])
 def test_no_hash_leads_out_of_its_folder(name: str, stack: Stack, client: httpx.Client) -> None:
-    """A hash that is there opens nothing but the files that were published under it."""
+    """An existing hash opens only the files that were published under it."""
     version = style_of(named_by_a_page(client)).partition("?v=")[2]
     url = f"{stack.url}/static/{name}"
     answer = client.get(httpx.URL(url, query=f"v={version}".encode()))
@@ -104,15 +104,15 @@ def test_no_hash_leads_out_of_its_folder(name: str, stack: Stack, client: httpx.
     assert "immutable" not in answer.headers.get("Cache-Control", "")
 
 
-def test_the_store_is_no_address(client: httpx.Client) -> None:
-    """What is published is reached by its address below /static/ alone."""
+def test_the_store_has_no_url(client: httpx.Client) -> None:
+    """Published files are reachable only by their URL below /static/."""
     version = style_of(named_by_a_page(client)).partition("?v=")[2]
     for path in (f"/{version}/static/style.css", f"/published/{version}/static/style.css"):
         for query in ("", f"?v={version}"):
             assert client.get(path + query).status_code == 404
 
 
-def test_files_at_the_root_are_asked_for_again(client: httpx.Client) -> None:
-    """Their addresses are known, so that no page names a version of them."""
+def test_files_at_the_root_are_revalidated(client: httpx.Client) -> None:
+    """Their URLs are fixed, so no page can name a version of them."""
     for name in ("robots.txt", "favicon.ico", "apple-touch-icon.png"):
         assert not is_kept(client.get(f"/{name}?v={NOTHING}"))

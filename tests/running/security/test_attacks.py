@@ -1,4 +1,4 @@
-"""What attackers send to any address they find: each gets its refusal, and nothing else happens.
+"""Common attacks on any public address: each is refused, without any other effect.
 
 Each attack goes through the balancer, and to a process directly, as one runs that is alone.
 """

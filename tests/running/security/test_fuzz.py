@@ -1,4 +1,4 @@
-"""Thousands of requests that nobody has thought of, put together at random from a known seed.
+"""Thousands of random requests from a known seed.
 
 What is asked for exists, more or less, since what does not ends at the first line of the routes.
 """

@@ -1,4 +1,4 @@
-"""The cookie secret is replaced on a running stack, and nobody has to sign in again."""
+"""The cookie secret is rotated on a running stack, and every user stays signed in."""
 
 import re
 

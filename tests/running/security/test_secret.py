@@ -1,4 +1,4 @@
-"""Where the cookie secret must not be: anywhere but in .env and in the memory of the processes."""
+"""The cookie secret is only in .env and in the memory of the processes."""
 
 import contextlib
 import re
