@@ -303,11 +303,15 @@ def test_gitlab_gets_a_merge_request(updating: Updating, tmp_path: Path) -> None
 
 
 def test_a_conflict_is_an_error(updating: Updating) -> None:
-    """Where both have changed one line, the update names the file and ends with an error."""
+    """Where both have changed one line, the update names the file and ends with an error.
+
+    It gets there also where git is set to make no links.
+    """
     routes = updating.project.package / "routes.py"
     edit(routes, '"""Your URLs', '"""Our URLs')
     commit(updating.project.folder, "Our words")
-    said = updating.run("make update COMMIT=1")
+    no_links = {"GIT_CONFIG_KEY_0": "core.symlinks", "GIT_CONFIG_VALUE_0": "false"}
+    said = updating.run("make update COMMIT=1", **no_links, GIT_CONFIG_COUNT="1")
     assert said.returncode != 0
     assert "resolve the conflicts in these files" in said.stdout
     assert "src/my_service/routes.py" in said.stdout

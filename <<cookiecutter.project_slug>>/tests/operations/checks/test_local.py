@@ -209,14 +209,35 @@ def test_a_database_over_an_open_network_is_found(
 
 
 <% endif %>
-def test_known_vulnerabilities_are_found(folder: Path, audit: SimpleNamespace) -> None:
+def test_known_vulnerabilities_are_found(
+    folder: Path, audit: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """V001: a vulnerability is reported with the version that fixes it."""
+    monkeypatch.delenv("CI", raising=False)
     package = {"name": "old", "version": "1.0", "vulns": [{"id": "CVE-1", "fix_versions": []}]}
     audit.stdout = json.dumps({"dependencies": [{"name": "good", "version": "1"}, package]})
     (finding,) = local.vulnerabilities(load_settings())
     assert (finding.id, finding.severity) == ("V001", Severity.WARNING)
     assert finding.problem == "old 1.0 has the known vulnerability CVE-1."
     assert "not out yet" in finding.remedy
+
+
+def test_a_vulnerability_is_accepted_for_a_time(
+    folder: Path, audit: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """V001: an error in CI, unless pyproject.toml accepts it with a reason and a day to come."""
+    monkeypatch.setenv("CI", "true")
+    package = {"name": "old", "version": "1.0", "vulns": [{"id": "CVE-1", "fix_versions": []}]}
+    audit.stdout = json.dumps({"dependencies": [package]})
+    project = folder / "pyproject.toml"
+    for entry, counts in {
+        'until = 2999-12-31, reason = "It parses nothing of a client\'s"': False,
+        'until = 2026-01-01, reason = "It parses nothing of a client\'s"': True,
+        "until = 2999-12-31": True,
+    }.items():
+        project.write_text(f"[tool.audit]\nCVE-1 = {{ {entry} }}\n")
+        found = [finding.severity for finding in local.vulnerabilities(load_settings())]
+        assert found == ([Severity.ERROR] if counts else []), entry
 
 
 @pytest.mark.parametrize("answer", [b"", b"no network", b"{}"])

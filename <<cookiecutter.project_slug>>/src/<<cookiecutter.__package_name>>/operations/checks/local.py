@@ -7,11 +7,14 @@ Each yields its findings; CHECKS lists them all. Ids are never reused.
 import asyncio
 import ipaddress
 import json
+import os
 import resource
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from pathlib import Path
 
 #% if cookiecutter.database == "postgresql"
 from sqlalchemy import make_url
@@ -227,13 +230,18 @@ def vulnerabilities(settings: Settings) -> Iterator[Finding]:
         problem = f"Not audited: {', '.join(skipped[:3])}{more}." if skipped else ""
     except (subprocess.TimeoutExpired, ValueError, KeyError):
         pass
+    finding = error if os.environ.get("CI") else warning
+    accepted = _accepted_advisories()
     for package in packages:
         for found in package.get("vulns", []):
+            if accepted.get(found["id"], date.min) >= date.today():
+                continue
             fixed = " or ".join(found["fix_versions"]) or "a version that is not out yet"
-            yield warning(
+            yield finding(
                 "V001",
                 f"{package['name']} {package['version']} has the known vulnerability {found['id']}.",
-                f"Update it to {fixed}: `make lock`.",
+                f"Update it to {fixed}: `make lock`. Or accept it for a time, with a reason, in"
+                " [tool.audit] of pyproject.toml.",
             )
     if problem:
         yield unchecked(
@@ -257,6 +265,15 @@ CHECKS: tuple[Check, ...] = (
 #% endif
     vulnerabilities,
 )
+
+
+def _accepted_advisories() -> dict[str, date]:
+    """Return the advisories that pyproject.toml accepts with a reason, each with its last day."""
+    project = Path("pyproject.toml")
+    if not project.exists():
+        return {}
+    listed = tomllib.loads(project.read_text(encoding="utf-8")).get("tool", {}).get("audit", {})
+    return {name: one["until"] for name, one in listed.items() if one.get("reason")}
 
 
 def _day(version: int) -> date | None:
