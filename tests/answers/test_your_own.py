@@ -1,5 +1,6 @@
 """The instructions of docs/your-own.md for a company work, word for word."""
 
+import json
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.bake import COMBINATIONS, TEMPLATE
+from tests.history import commit, git
 
 TEXT = (TEMPLATE / "docs" / "your-own.md").read_text(encoding="utf-8")
 ADDRESS = "https://git.example.com/org/tornado-deploy"
@@ -56,8 +58,33 @@ def test_a_fork_merges_a_later_version(terminal: Terminal, tmp_path: Path) -> No
     assert (project / "README.md").read_text(encoding="utf-8").endswith("\nA new line.\n")
 
 
-def shell(folder: Path, commands: str) -> None:
-    """Run these as somebody would who has a name in git."""
+def test_a_platform_team_sees_where_each_service_stands(project: Path, tmp_path: Path) -> None:
+    """The lines of docs/many-services.md name the release of each service, and what is after it."""
+    text = (TEMPLATE / "docs" / "many-services.md").read_text(encoding="utf-8")
+    lines = text.split("```\n")[1].replace(ADDRESS, "origin")
+    template = tmp_path / "origin"
+    template.mkdir()
+    git(template, "init", "--quiet")
+    commits = [commit(template, "Released")]
+    git(template, "tag", "1.4.0")
+    commits.append(commit(template, "Not released"))
+    for number, made in enumerate(commits):
+        service = tmp_path / f"service-{number}"
+        service.mkdir()
+        link = json.loads((project / ".cruft.json").read_text()) | {"commit": made}
+        (service / ".cruft.json").write_text(json.dumps(link, indent=2))
+        git(service, "init", "--quiet")
+        commit(service, "Made")
+    addresses = [(tmp_path / f"service-{number}").as_uri() for number in (0, 1)]
+    (tmp_path / "services.txt").write_text("".join(f"{address}\n" for address in addresses))
+    assert shell(tmp_path, lines).splitlines() == [
+        f"1.4.0  {addresses[0]}",
+        f"1.4.0-1-g{commits[1][:7]}  {addresses[1]}",
+    ]
+
+
+def shell(folder: Path, commands: str) -> str:
+    """Run these as somebody would who has a name in git; return what they say."""
     name = "git config --global user.name Nobody; git config --global user.email n@example.com"
     done = subprocess.run(
         ["sh", "-ec", f"export HOME=$PWD; {name}\n{commands}"],
@@ -68,3 +95,4 @@ def shell(folder: Path, commands: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+    return done.stdout
