@@ -95,9 +95,9 @@ class Program:
         if error:
             # pytest shows it with the error, which a stop that fails would hide.
             print(self.evidence())
-        if error or self.running:
-            # At once: a drain takes seconds. The tests that look at an end stop it themselves.
             self.kill()
+        elif self.running:
+            self.stop()
 
     def launch(self) -> Self:
         """Start it and wait for nothing."""
@@ -149,7 +149,6 @@ class Program:
         """End it and what it has started, at once."""
         kill(processes_in(self._folder))
         self._process.wait()
-        self.wait_until(lambda: not processes_in(self._folder), "all it has started is gone")
 
     @property
     def pid(self) -> int:
