@@ -1,11 +1,11 @@
 """Measure what the service does with more requests than it can answer.
 
-First as many signed-in `/account` as it can answer, by clients that wait for each other; then as
-many, twice and ten times as many a second, by clients that wait for nobody and give up after 10 s.
-On a shared machine the rates say little, as its other work comes and goes. So what counts is
-how many answers come from a second of processor time of process and balancer, refusals included,
-as a ratio to what comes from it without overload. Where root runs it, the load goes before all
-else, as if it came from elsewhere.
+First, signed-in requests for `/account` at the highest rate it can answer, by clients that wait for
+each other; then the same, twice and ten times that rate, by clients that do not wait for each other
+and give up after 10 s. On a shared machine the rates say little, because its other work varies. The
+result is therefore the number of answers per second of processor time of process and balancer,
+refusals included, as a ratio to that without overload. Run by root, the load has priority, as if it
+came from another machine.
 
     make bench-overload             # prints the table that the README shows, in about five minutes
     make bench-overload SECONDS=30  # longer, varies less
@@ -140,7 +140,7 @@ def load(port: int, request: Request, seconds: float, rate: float) -> Outcome:
             except OSError as error:
                 if client.waiting:
                     end(client, str(error))
-                else:  # the balancer has closed a connection that nobody used
+                else:  # the balancer has closed an idle connection
                     free.remove(client)
                     del clients[descriptor]
                     client.link.close()
@@ -154,7 +154,7 @@ def load(port: int, request: Request, seconds: float, rate: float) -> Outcome:
             late = asked.popleft()
             if late.waiting:
                 end(late, "nothing within 10 s")
-    # Who still waits goes.
+    # End the clients that still wait.
     for client in clients.values():
         client.link.close()
     return outcome
@@ -221,7 +221,7 @@ def measure(project: Project, name: str) -> None:
             spent = sum(map(processor_seconds, pids)) - before
             return outcome, outcome.statuses[200] / spent, probed
 
-        # A rehearsal, after which nothing is new to anybody.
+        # A warm-up.
         run(BEST_SECONDS, 0)
         for times in TIMES:
             best, from_a_second, _ = run(BEST_SECONDS, 0)

@@ -86,7 +86,7 @@ class Side:
 
 
 def latency(text: str, percent: int) -> float:
-    """Milliseconds in which this percentage of the requests was answered, as wrk tells it."""
+    """Return wrk's percentile of the response time, in milliseconds."""
     number, unit = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)\b", text).groups()
     return float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
 
@@ -103,7 +103,7 @@ def children(pid: int) -> list[int]:
 
 
 def memory(pid: int) -> float:
-    """The memory of a process that it shares with nobody, in MiB."""
+    """Return the private memory of a process, in MiB."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return sum(int(number) for number in re.findall(r"Private_\w+:\s+(\d+)", text)) / 1024
 
@@ -148,7 +148,7 @@ def by_rate(title: str, reference: Side, *others: Side) -> None:
 
 
 class Hello:
-    """The bare hello world, on a port of the project's that nobody uses just now."""
+    """The bare hello world, on a free port of the project."""
 
     def __init__(self, project: Project) -> None:
         self.port = project.balancer_port
@@ -168,14 +168,14 @@ class Hello:
 
 
 def wait_for_port(port: int, seconds: float = 20) -> None:
-    """Return as soon as somebody listens."""
+    """Return as soon as the port accepts connections."""
     deadline = time.monotonic() + seconds
     while True:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         if time.monotonic() > deadline:
-            raise SystemExit(f"nobody listens on port {port} after {seconds} s")
+            raise SystemExit(f"port {port} refuses connections after {seconds} s")
         time.sleep(0.01)
 
 
@@ -184,7 +184,7 @@ def cookie_header(cookies: httpx.Cookies) -> dict[str, str]:
 
 
 def signed_out(service: Service) -> dict[str, str]:
-    """The cookies of somebody whose session has ended, which takes a look into the database."""
+    """Return the cookies of an ended session, which still cost a query."""
     cookies = service.sign_in(*service.add_user())
     with service.client(cookies=cookies) as client:
         client.post("/logout", data={"_xsrf": cookies[service.project.xsrf_cookie]})
@@ -207,7 +207,7 @@ def one_process(project: Project) -> None:
         by_cost(
             "A JSON answer with request log, metrics, headers and request id",
             hello.side(),
-            Side("`/api/me`, nobody signed in", f"{service.url}/api/me", pids),
+            Side("`/api/me`, signed out", f"{service.url}/api/me", pids),
             Side(f"the same, {without}", f"{plain.url}/api/me", [plain.pid]),
             Side("`/api/me`, the session looked up", f"{service.url}/api/me", pids, signed_in),
             Side(f"the same, {without}", f"{plain.url}/api/me", [plain.pid], plain_signed_in),
@@ -229,7 +229,7 @@ def one_process(project: Project) -> None:
 
 
 def behind_nginx(project: Project) -> None:
-    """What nginx costs Tornado, and who serves static files how fast."""
+    """Compare the cost of nginx for Tornado, and the speed of static files."""
     with ExitStack() as running:
         stack = running.enter_context(Stack(project))
         (worker,) = stack.worker_urls

@@ -60,7 +60,7 @@ def link_to_template():
 
 def make_secret():
     """Write .env unless there is one: a project that is generated again keeps its secret."""
-    # Nobody else may read the file at any moment, so it is made private, not turned private.
+    # Created private, not changed to it: no other user may read the file at any moment.
     try:
         file = os.open(".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

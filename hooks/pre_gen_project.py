@@ -22,7 +22,7 @@ except ValueError:
         "pip install --upgrade 'cookiecutter>=2.6'"
     )
 
-# In the place of a refused answer. It is refused itself, so that nobody gets it by accident.
+# Stands for a refused answer. It is refused itself, so that no project gets it by accident.
 TO_FILL_IN = "?"
 
 PORTS = range(1024, 65536)

@@ -294,9 +294,9 @@ def test_a_trace_is_found() -> None:
 def test_one_process_manager_leaves_no_trace_of_the_other(
     answers: dict[str, str], combination: Path
 ) -> None:
-    """Who chose systemd reads of supervisord only what concerns localhost; others nothing of units.
+    """With systemd, supervisord appears only for localhost; without it, no file mentions units.
 
-    Who chose containers reads nothing of servers, and others nothing of an engine.
+    With containers, no file mentions servers; without them, none mentions an engine.
 
     supervisord runs `make stack` for everybody, since it needs nothing else; and Debian's systemd
     starts supervisord on a server, so it is named in any case.

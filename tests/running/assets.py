@@ -22,7 +22,7 @@ def style_of(addresses: list[str]) -> str:
 
 
 def is_kept(answer: httpx.Response) -> bool:
-    """Whether a browser keeps this file for ever; then the bytes must be those of the hash."""
+    """Whether a browser may cache this file for good; its bytes must then match the hash."""
     assert answer.status_code == 200, answer.url
     kept = answer.headers["Cache-Control"]
     if kept != IMMUTABLE:

@@ -77,7 +77,7 @@ def usual_requests(session: str) -> list[Request]:
 
 
 def session_at(program: Program) -> str:
-    """The cookie of somebody who is signed in there."""
+    """Sign in and return the cookie."""
     name = program.project.session_cookie
     return f"{name}={program.sign_in(*program.add_user())[name]}"
 
@@ -300,7 +300,7 @@ class Connection(asyncio.Protocol):
         if length is None:
             self._answer.set_exception(ValueError(f"an answer without a length: {head!r}"))
         elif len(body) >= length:
-            # Before anybody may ask the next one.
+            # Before the next request may use the connection.
             if b"\r\nconnection: close" in fields:
                 self.close()
             self._answer.set_result(int(head[9:12]))

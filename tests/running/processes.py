@@ -1,4 +1,4 @@
-"""The programs of a project, started as somebody would start them, and ended.
+"""The programs of a project, started as a user starts them, and ended.
 
     with Stack(project) as stack:
         cookies = stack.sign_in(*stack.add_user())
@@ -291,7 +291,7 @@ class Stack(Program):
         }
 
     def stop_workers(self) -> None:
-        """Stop every process of the service; the balancer goes on."""
+        """Stop every process of the service; the balancer stays."""
         self.supervisor.stopProcessGroup(self.project.slug, False)
         self.wait_until(lambda: self.states() == {"STOPPED"}, "all processes are stopped")
 

@@ -32,7 +32,7 @@ def stack(default_project: Project) -> Iterator[Stack]:
 
 
 class Visitor:
-    """Somebody with a browser window, who notes what goes wrong in it."""
+    """A browser window, with a record of everything that goes wrong in it."""
 
     def __init__(self, browser: Browser, stack: Stack, account: tuple[str, str]) -> None:
         self.name, self.password = account
@@ -77,7 +77,7 @@ def account(stack: Stack) -> tuple[str, str]:
 
 @pytest.fixture
 def visitor(chromium: Browser, stack: Stack, account: tuple[str, str]) -> Iterator[Visitor]:
-    """Somebody with a fresh browser window; at the end nothing must have gone wrong there."""
+    """A new browser window, in which nothing may go wrong until the end."""
     visitor = Visitor(chromium, stack, account)
     expect.set_options(timeout=20_000)
     yield visitor
@@ -122,7 +122,7 @@ def test_a_visit(visitor: Visitor, stack: Stack) -> None:
 
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("main").get_by_role("link", name="Sign in")).to_be_visible()
-    # The account is not shown any more, and who signs in again comes back to it.
+    # The account is no longer shown, and a new login returns to it.
     page.goto("/account")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     visitor.sign_in()
@@ -178,7 +178,7 @@ def test_a_new_password_ends_other_sessions(
     expect(page.get_by_role("status")).to_contain_text("Your password is changed")
     expect(sessions).to_have_count(1)
 
-    # The other browser is signed out: its panel is told so, and so is its next page.
+    # The other browser is signed out: its panel shows it, and so does its next page.
     expect(elsewhere.page.locator("#live-state")).to_have_text("You are signed out.")
     elsewhere.page.goto("/account")
     expect(elsewhere.page.get_by_role("heading", name="Sign in")).to_be_visible()

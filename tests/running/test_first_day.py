@@ -104,7 +104,7 @@ def test_three_commands_lead_to_the_page(
     port = int(ADDRESS.search(run)[1])
     if not is_free(port):
         missing(f"port {port}, on which `make run` serves, is taken: ss -ltnp 'sport = :{port}'")
-    # What pip would fetch is there already, as it is for who has made a service before.
+    # The packages are in pip's cache, as on a machine with an earlier service.
     project = folder / "my-service"
     copy_environment(request.getfixturevalue(made_before).folder / ".venv", project / ".venv")
 

@@ -35,7 +35,7 @@ def service(default_project: Project) -> Iterator[Service]:
 
 @contextmanager
 def locked_database(project: Project) -> Iterator[None]:
-    """Nothing can be written within this block, and who wants to waits for its end."""
+    """Block all writes to the database until the end of the block."""
     file = project.folder / "var" / f"{project.package_name}.sqlite3"
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")

@@ -31,7 +31,7 @@ CLONE_NEWNET = 0x40000000
 
 @contextmanager
 def measured(url: str, requests: list[Request], what: str) -> Iterator[Load]:
-    """The usual load within a block; then its figures are told."""
+    """Run the usual load within a block; then print its figures."""
     knocks = repeated_knocks()
     with Load(url, requests, rate=RATE) as load:
         yield load

@@ -38,7 +38,7 @@ NEVER_READY = "DATABASE_URL=sqlite+aiosqlite:///var/without-tables.sqlite3\n"
 
 @pytest.fixture(scope="module")
 def session(stack: Stack) -> str:
-    """The cookie of somebody who is signed in."""
+    """The cookie of a signed-in user."""
     return session_at(stack)
 
 

@@ -54,7 +54,7 @@ def stack(postgresql_project: Project, postgresql: Any) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def cookies(stack: Stack) -> dict[str, str]:
-    """Those of somebody who is signed in, for every address."""
+    """The cookies of a signed-in user, for every address."""
     return dict(stack.sign_in(*stack.add_user()))
 
 

@@ -68,7 +68,7 @@ def account(stack: Stack) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def cookies(stack: Stack, account: tuple[str, str]) -> httpx.Cookies:
-    """The cookies of somebody who has signed in."""
+    """The cookies of a signed-in user."""
     return stack.sign_in(*account)
 
 

@@ -23,7 +23,7 @@ from tests.running.load import Background
 
 SERVICE_RESTART = 1012
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
-# Browsers come one by one; who knocks ten thousand times at once tests the kernel.
+# Browsers connect one by one: ten thousand simultaneous connections would test the kernel.
 AT_A_TIME = 100
 TIMEOUT = 20
 

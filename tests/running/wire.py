@@ -38,7 +38,7 @@ def conversation(port: int, data: bytes, *, seconds: float = 15) -> bytes:
     """Send these bytes and return all that comes back until the other side closes."""
     received = []
     with socket.create_connection(("127.0.0.1", port), seconds) as connection:
-        # Who has heard enough closes early, which a sender sees as a reset.
+        # A server that has read enough closes early, which a sender sees as a reset.
         with contextlib.suppress(ConnectionError):
             connection.sendall(data)
         with contextlib.suppress(ConnectionError, TimeoutError):

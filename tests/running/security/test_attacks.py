@@ -47,7 +47,7 @@ def part(name: str, text: str = "") -> bytes:
 # Each is too large, not HTTP, or nothing this service does. None goes to /login: its rate limit
 # would answer first.
 REFUSED = {
-    # --- Larger than anybody needs ---
+    # --- Too large ---
     "a header of a megabyte": message("GET / HTTP/1.1", "X-Big: " + "x" * MEGABYTE),
     "a header of 64 kB without an end": b"GET / HTTP/1.1\r\nX-Big: " + b"x" * 65536,
     "20,000 headers": message("GET / HTTP/1.1", *(f"X-{n}: {n}" for n in range(20_000))),
@@ -272,13 +272,13 @@ def test_what_is_odd_is_no_reason_to_fail(port: int, stack: Stack) -> None:
             for name, attack in ANSWERED.items()
         }
     for name, answers in received.items():
-        # HAProxy drops who asks for another host than the service's, or for none.
+        # HAProxy drops requests for another host than the service's, or for none.
         assert len(answers) == 1 or (name, answers) == ("an empty host", []), name
         assert all(status < 500 or status == 505 for status in answers), name
 
 
 def test_no_address_leads_out_of_the_static_folder(port: int, stack: Stack) -> None:
-    """However a way out is written, nobody reads sources, settings or the system's files."""
+    """No spelling of a path gives access to sources, settings or the system's files."""
     addresses = {
         start + (step + slash) * (2 + file.count("../")) + file.removeprefix("../../")
         for start in STARTS
@@ -319,7 +319,7 @@ def ways_out(stack: Stack) -> Iterator[list[str]]:
 def test_no_symbolic_link_leads_out_of_the_static_folder(
     ways_out: list[str], port: int, stack: Stack
 ) -> None:
-    """What somebody has linked into the folder by mistake is not shown to everybody."""
+    """A file that is linked into the folder by mistake is not served."""
     with unharmed(stack):
         for address in ways_out:
             for query in ("", "?v=1"):

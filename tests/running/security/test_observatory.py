@@ -98,7 +98,7 @@ def test_plain_http_loses_points(
     ],
 )
 def test_scripts_from_elsewhere_lose_points(script: str, points: int) -> None:
-    """A script that somebody else can change costs points, unless its digest is given."""
+    """A script from another host costs points, unless the page has its digest."""
     request = httpx.Request("GET", "https://example.com/")
     page = httpx.Response(200, text=script, request=request)
     assert score(page, None)["subresource-integrity"] == points

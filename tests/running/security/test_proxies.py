@@ -121,14 +121,14 @@ def test_www_leads_to_the_domain(
     "path", ["/", "/static/style.css", "/nothing", "/static/nothing", "/metrics"]
 )
 def test_https_is_promised_for_a_year(servers_balancer: Balancer, path: str) -> None:
-    """On https every answer, errors and files too, tells browsers to stay there."""
+    """On https every answer, errors and files included, has Strict-Transport-Security."""
     answer = servers_balancer.get(f"https://{servers_balancer.domain}{path}")
     assert re.findall(r"\d+", answer.headers["Strict-Transport-Security"]) == ["31536000"]
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_no_other_host_is_answered(servers_balancer: Balancer, scheme: str) -> None:
-    """Who asks for another host gets no page: no answer at all, or on http the way to ours."""
+    """A request for another host gets no answer, or on http a redirect to the service's host."""
     try:
         answer = servers_balancer.get(f"{scheme}://evil.example/")
     except httpx.TransportError:

@@ -21,7 +21,7 @@ ATTACKS = {
 
 
 def test_slow_clients_keep_nobody_waiting(stack: Stack) -> None:
-    """All three at once, hundreds of each: everybody else is served as ever."""
+    """With all three attacks at once, hundreds of each, other clients are served as usual."""
     connections = f"{stack.project.most_in_flight + 100}"
     command = [require("slowhttptest"), "-c", connections, "-r", "100", "-l", SECONDS]
     requests = usual_requests(session_at(stack))

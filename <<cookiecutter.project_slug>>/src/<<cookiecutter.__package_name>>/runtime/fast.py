@@ -5,8 +5,8 @@ It replaces private parts of Tornado, and simpler code of the runtime. Answers a
 same with and without it: `tests/runtime/test_fast.py` compares them.
 Checked against Tornado 6.6.1; pyproject.toml keeps out the next minor version.
 
-A gain is how much more processor time `/api/me`, nobody signed in, takes without that part, beside
-all others. What gains less than 2% does not stand here.
+A gain is the additional processor time of `/api/me`, signed out, without that part and with all
+others. Parts that gain less than 2% are left out.
 """
 
 import asyncio

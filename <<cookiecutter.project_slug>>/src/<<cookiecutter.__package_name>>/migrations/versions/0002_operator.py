@@ -1,7 +1,7 @@
 #% set moment = "sa.DateTime()" if cookiecutter.database == "sqlite" else "sa.DateTime(timezone=True)"
-"""Accounts can be disabled; attempts whose outcome is open are told from failed ones.
+"""Accounts can be disabled; open attempts are distinct from failed ones.
 
-It only adds: the release before goes on with it.
+It only adds columns: the previous release still works with it.
 """
 
 import sqlalchemy as sa

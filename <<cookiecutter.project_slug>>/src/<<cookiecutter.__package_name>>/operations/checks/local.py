@@ -79,7 +79,7 @@ def secret_age(settings: Settings) -> Iterator[Finding]:
         yield warning(
             "S002",
             f"The cookie secret is from {signing}.",
-            "Replace it without signing anybody out: `secret rotate`, in three steps.",
+            "Replace it without ending a session: `secret rotate`, in three steps.",
         )
     newest = days[max(days)]
     if len(days) > 1 and newest and date.today() - newest > ROTATION_AGE:
