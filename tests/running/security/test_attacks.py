@@ -245,8 +245,8 @@ def port(request: pytest.FixtureRequest, stack: Stack) -> int:
     return stack.worker_ports[0] if direct else stack.project.balancer_port
 
 
-def test_what_must_be_refused_is_refused(port: int, stack: Stack) -> None:
-    """Each gets one answer, its 4xx, or none, and the service is as before."""
+def test_invalid_requests_are_refused(port: int, stack: Stack) -> None:
+    """Each gets one answer, its 4xx, or none, and the service works as before."""
     # 501 and 505 are nginx's words for an encoding or version of HTTP that it does not know.
     refusals = {*range(400, 500), 501, 505} - {429}
     with unharmed(stack):
@@ -264,8 +264,8 @@ def with_cookies_of(stack: Stack, attack: bytes) -> bytes:
     return named.replace(b"XSRF", project.xsrf_cookie.encode())
 
 
-def test_what_is_odd_is_no_reason_to_fail(port: int, stack: Stack) -> None:
-    """Each gets one answer that is no failure, and the service is as before."""
+def test_odd_requests_are_no_failure(port: int, stack: Stack) -> None:
+    """Each gets one answer that is not an error of the service, which works as before."""
     with unharmed(stack):
         received = {
             name: exchange(port, with_cookies_of(stack, attack), seconds=5)
@@ -330,7 +330,7 @@ def test_no_symbolic_link_leads_out_of_the_static_folder(
 
 
 def test_nothing_is_smuggled_past_the_balancer(stack: Stack) -> None:
-    """However lengths are mixed up, no hidden request is run, and all get their own answers."""
+    """However lengths are mixed up, no hidden request runs, and all clients get their own answers."""
     hidden = [
         attack for attack in (*REFUSED.values(), *ANSWERED.values()) if b"/smuggled" in attack
     ]
@@ -348,7 +348,7 @@ def test_nothing_is_smuggled_past_the_balancer(stack: Stack) -> None:
     assert not [entry for entry in stack.requests() if entry["path"] == "/smuggled"]
 
 
-def test_who_leaves_early_costs_nothing(port: int, stack: Stack) -> None:
+def test_clients_that_disconnect_early_leave_nothing(port: int, stack: Stack) -> None:
     """Clients that reset their connections, at any byte of a request, leave nothing behind."""
     whole = form(b"name=a&password=b")
     with unharmed(stack):

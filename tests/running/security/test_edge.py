@@ -38,7 +38,7 @@ CHUNK = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
     ],
 )
 def test_header_limits(stack: Stack, expected: list[int], line: str, headers: list[str]) -> None:
-    """What the balancer lets through fits the process and its answer; beyond is a clear 4xx."""
+    """Headers that the balancer accepts fit the process and its answer; larger ones get a 4xx."""
     assert exchange(stack.project.balancer_port, message(line, *headers)) == expected
 
 
@@ -54,10 +54,10 @@ def test_header_limits(stack: Stack, expected: list[int], line: str, headers: li
     ],
     ids=["413", "431", "404"],
 )
-def test_what_the_balancer_refuses_has_the_security_headers(
+def test_refusals_of_the_balancer_have_the_security_headers(
     stack: Stack, status: int, request_: bytes
 ) -> None:
-    """An answer of the balancer itself to what it can read is as safe as one of the service."""
+    """The balancer's own answers to readable requests are as safe as the service's."""
     received = conversation(stack.project.balancer_port, request_)
     assert statuses(received) == [status]
     for name in (
@@ -87,7 +87,7 @@ def test_chunks_over_the_limit(stack: Stack) -> None:
     ],
 )
 def test_addresses(stack: Stack, target: str, expected: bytes) -> None:
-    """`/metrics` alone is kept inside; scheme and host before an address change nothing."""
+    """Only `/metrics` is hidden; scheme and host before a path change nothing."""
     received = conversation(stack.project.balancer_port, message(f"GET {target} HTTP/1.1"))
     assert (b"X-Content-Type-Options: nosniff").lower() in received.lower()
     if expected:
@@ -97,10 +97,10 @@ def test_addresses(stack: Stack, target: str, expected: bytes) -> None:
         assert b"There is nothing" not in received
 
 
-def test_whether_it_is_ready_is_all_that_is_told_outside(
+def test_readyz_shows_only_readiness_outside(
     servers_balancer: Balancer, balancer_behind_proxy: Balancer, stack: Stack
 ) -> None:
-    """Through a balancer neither the release nor a reason; a process itself names its release."""
+    """The balancer shows neither release nor reason; a process itself shows its release."""
     outside = [
         stack.client().get("/readyz"),
         servers_balancer.get(f"https://{servers_balancer.domain}/readyz"),
@@ -112,13 +112,13 @@ def test_whether_it_is_ready_is_all_that_is_told_outside(
 
 
 @pytest.mark.parametrize("host", ["localhost.", "localhost.:8080"])
-def test_a_host_with_a_dot_at_its_end(stack: Stack, host: str) -> None:
-    """It is another origin to browsers: like any other host it gets no answer."""
+def test_a_host_with_a_trailing_dot(stack: Stack, host: str) -> None:
+    """Browsers treat it as another origin: like any other host it gets no answer."""
     assert exchange(stack.project.balancer_port, message(host=host)) == []
 
 
-def test_what_the_processes_cannot_answer_in_time_is_refused(stack: Stack) -> None:
-    """Above the sum of their MAX_IN_FLIGHT the balancer answers 503 itself; probes pass."""
+def test_requests_above_the_limit_in_flight_are_refused(stack: Stack) -> None:
+    """Above the sum of MAX_IN_FLIGHT the balancer itself answers 503; probes pass."""
     port, limit = stack.project.balancer_port, stack.project.most_in_flight
     pids = stack.worker_pids().values()
     for pid in pids:
@@ -157,7 +157,7 @@ def test_what_the_processes_cannot_answer_in_time_is_refused(stack: Stack) -> No
 
 
 def test_logs_hold_no_raw_bytes(stack: Stack) -> None:
-    """Control characters and bytes that are no UTF-8 are escaped or left out, line by line JSON."""
+    """Control characters and invalid UTF-8 are escaped or left out; each line is JSON."""
     port = stack.project.balancer_port
     exchange(port, message(b"GET /odd-\xff\xc2\x9b HTTP/1.1"))
     exchange(port, message("GET /odd-agent HTTP/1.1", b"User-Agent: \xff\xc2\x9b\tq"))

@@ -80,8 +80,8 @@ def any_request(chance: random.Random, project: Project) -> bytes:
 
 
 @pytest.mark.parametrize("direct", [False, True], ids=["through the balancer", "to a process"])
-def test_whatever_comes_the_service_lives(direct: bool, stack: Stack) -> None:
-    """Whatever is sent, nothing fails with a 500, no process ends, and memory has its bounds."""
+def test_random_requests_break_nothing(direct: bool, stack: Stack) -> None:
+    """No random request causes a 500 or ends a process, and memory stays bounded."""
     port = stack.worker_ports[0] if direct else stack.project.balancer_port
     chance = random.Random(SEED)  # noqa: S311
     print(f"seed {SEED}")

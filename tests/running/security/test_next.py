@@ -74,7 +74,7 @@ def safe_next(default_project: Project) -> Iterator[Callable[[str], str]]:
 
 
 def test_no_target_leaves_the_site(safe_next: Callable[[str], str]) -> None:
-    """Whatever is asked for, what comes back is a path on the site."""
+    """The result for any target is a path on the site."""
 
     @many
     @given(TARGETS)
@@ -88,7 +88,7 @@ def test_no_target_leaves_the_site(safe_next: Callable[[str], str]) -> None:
 
 
 def test_a_plain_path_is_kept(safe_next: Callable[[str], str]) -> None:
-    """What is no trick is not refused."""
+    """Harmless targets are not refused."""
 
     @many
     @given(st.from_regex(r"(/[a-z0-9.~%-]+)+/?(\?[a-z0-9=&/:]*)?(#[a-z]*)?", fullmatch=True))
@@ -108,8 +108,8 @@ def test_a_plain_path_is_kept(safe_next: Callable[[str], str]) -> None:
     ],
     ids=["a slash", "one slash", "one slash of any kind", "no two slashes"],
 )
-def test_the_usual_guards_are_seen_through(guard: Callable[[str], bool]) -> None:
-    """The targets tried here hold those that get past what sites usually do."""
+def test_the_targets_defeat_common_guards(guard: Callable[[str], bool]) -> None:
+    """The targets tried here include those that defeat common guards."""
     found = find(
         TARGETS,
         lambda target: guard(target) and leaves_the_site(target),
@@ -119,7 +119,7 @@ def test_the_usual_guards_are_seen_through(guard: Callable[[str], bool]) -> None
 
 
 def test_a_browser_agrees(chromium: Browser, safe_next: Callable[[str], str]) -> None:
-    """Chromium reads thousands of targets as the rules here do, and none leads it elsewhere."""
+    """Chromium reads thousands of targets as these rules do, and none leads it elsewhere."""
     targets = ["".join(pieces) for n in (1, 2) for pieces in itertools.product(PIECES, repeat=n)]
     targets += [f"{a}{b}evil.example" for a, b in itertools.product(targets, ["/", "\\", "\t/"])]
     page = chromium.new_page()

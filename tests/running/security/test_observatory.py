@@ -36,7 +36,7 @@ WORSE = {
 
 
 def test_every_page_scores_100_or_more(servers_balancer: Balancer, stack: Stack) -> None:
-    """No page loses a point, nor the answer to a login, whose cookies are those of a session."""
+    """No page loses a point, nor does the answer to a login, which sets the session's cookies."""
     site = f"https://{servers_balancer.domain}"
     name, password = stack.add_user()
     form = servers_balancer.get(f"{site}/login")
@@ -59,8 +59,8 @@ def test_every_page_scores_100_or_more(servers_balancer: Balancer, stack: Stack)
 
 
 @pytest.mark.parametrize("test", WORSE)
-def test_what_is_worse_loses_points(test: str, servers_balancer: Balancer) -> None:
-    """The rules take the points that they should from an answer with one header spoilt."""
+def test_a_weaker_header_loses_points(test: str, servers_balancer: Balancer) -> None:
+    """An answer with one weakened header loses the points that it should."""
     page = servers_balancer.get(f"https://{servers_balancer.domain}/login")
     good = page.headers
     for header, value, points in WORSE[test]:
@@ -81,7 +81,7 @@ def test_what_is_worse_loses_points(test: str, servers_balancer: Balancer) -> No
 def test_plain_http_loses_points(
     location: str | None, points: int, servers_balancer: Balancer
 ) -> None:
-    """http that does not lead to https on the same host costs points."""
+    """Plain http that does not redirect to https on the same host costs points."""
     page = servers_balancer.get(f"https://{servers_balancer.domain}/")
     headers = {"Location": location.format(servers_balancer.domain)} if location else {}
     assert score(page, httpx.Response(308, headers=headers))["redirection"] == points

@@ -43,7 +43,7 @@ def seen(answer: httpx.Response, stack: Stack) -> tuple[str, str]:
 
 
 def test_the_proxy_is_believed(balancer_behind_proxy: Balancer, stack: Stack) -> None:
-    """The named proxy's word on the client's address and scheme counts, each scheme alike."""
+    """The named proxy's headers give the client's address and scheme, with either scheme."""
     for scheme in ("http", "https"):
         headers = {"X-Forwarded-For": CLIENT, "X-Forwarded-Proto": scheme}
         answer = balancer_behind_proxy.get(
@@ -77,15 +77,17 @@ def test_invalid_addresses_and_schemes_are_ignored(
     assert seen(answer, stack) == (PROXY, "http")
 
 
-def test_from_elsewhere_nothing_is_believed(balancer_behind_proxy: Balancer, stack: Stack) -> None:
+def test_headers_that_bypass_the_proxy_are_ignored(
+    balancer_behind_proxy: Balancer, stack: Stack
+) -> None:
     """A client that bypasses the proxy has the connection's address, on http."""
     url = f"http://{balancer_behind_proxy.domain}/login"
     answer = balancer_behind_proxy.get(url, source="127.0.0.3", headers=FORGERY)
     assert seen(answer, stack) == ("127.0.0.3", "http")
 
 
-def test_without_a_proxy_nothing_is_believed(servers_balancer: Balancer, stack: Stack) -> None:
-    """On https it is https, from where the connection comes, whatever a client says."""
+def test_without_a_proxy_its_headers_are_ignored(servers_balancer: Balancer, stack: Stack) -> None:
+    """On https the scheme is https, and the address the connection's, whatever the headers say."""
     headers = FORGERY | {"X-Forwarded-Proto": "http", "X-Scheme": "http"}
     url = f"https://{servers_balancer.domain}/login"
     answer = servers_balancer.get(url, source=PROXY, headers=headers)
@@ -96,7 +98,7 @@ def test_without_a_proxy_nothing_is_believed(servers_balancer: Balancer, stack: 
     "path", ["/", "/login?next=/account", "/static/style.css", "//evil.example/"]
 )
 def test_http_leads_to_https(servers_balancer: Balancer, path: str) -> None:
-    """Every address leads to the same one on https, by a redirect that keeps a POST a POST."""
+    """Every http URL redirects to the same one on https, and a POST stays a POST."""
     domain = servers_balancer.domain
     answer = servers_balancer.get(f"http://{domain}{path}")
     assert (answer.status_code, answer.headers["Location"]) == (308, f"https://{domain}{path}")
@@ -120,7 +122,9 @@ def test_www_leads_to_the_domain(
 @pytest.mark.parametrize(
     "path", ["/", "/static/style.css", "/nothing", "/static/nothing", "/metrics"]
 )
-def test_https_is_promised_for_a_year(servers_balancer: Balancer, path: str) -> None:
+def test_https_answers_have_strict_transport_security(
+    servers_balancer: Balancer, path: str
+) -> None:
     """On https every answer, errors and files included, has Strict-Transport-Security."""
     answer = servers_balancer.get(f"https://{servers_balancer.domain}{path}")
     assert re.findall(r"\d+", answer.headers["Strict-Transport-Security"]) == ["31536000"]

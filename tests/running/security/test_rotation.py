@@ -11,8 +11,8 @@ from tests.running.processes import Stack
 pytestmark = pytest.mark.full
 
 
-def test_a_rotation_under_rolls_signs_nobody_out(stack: Stack) -> None:
-    """Three steps, each with a roll under load: still signed in; what is dropped counts no more."""
+def test_a_rotation_under_rolls_signs_no_user_out(stack: Stack) -> None:
+    """After three steps, each with a roll under load, users are signed in; the old secret fails."""
     cookies = stack.sign_in(*stack.add_user())
     name = stack.project.session_cookie
     old = f"{name}={cookies[name]}"

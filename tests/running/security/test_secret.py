@@ -26,7 +26,7 @@ def secret(stack: Stack) -> bytes:
 
 
 def test_no_process_shows_the_secret(stack: Stack, secret: bytes) -> None:
-    """Neither command lines nor environments hold it, and supervisord does not know it."""
+    """Command lines and environments do not contain it, and supervisord does not have it."""
     pids = processes_in(stack.project.folder)
     assert len(pids) > len(stack.worker_ports)
     for pid, command in pids.items():
@@ -37,8 +37,8 @@ def test_no_process_shows_the_secret(stack: Stack, secret: bytes) -> None:
     assert secret not in str(stack.supervisor.getAllConfigInfo()).encode()
 
 
-def test_no_answer_holds_the_secret(stack: Stack, secret: bytes) -> None:
-    """Pages, errors, probes and metrics do not show it."""
+def test_no_answer_contains_the_secret(stack: Stack, secret: bytes) -> None:
+    """Pages, errors, probes and metrics do not contain it."""
     for url in [stack.url, *stack.worker_urls]:
         for path in ("/", "/login", "/metrics", "/readyz", "/nothing", "/api/nothing", "/.env"):
             answer = httpx.get(url + path, trust_env=False)
@@ -57,8 +57,8 @@ def test_no_file_that_others_can_read_holds_the_secret(stack: Stack, secret: byt
     assert not holders[".env"] & (stat.S_IRWXG | stat.S_IRWXO)
 
 
-def test_git_does_not_take_the_secret(stack: Stack, secret: bytes) -> None:
-    """What `git add --all` would put into the repository does not hold it."""
+def test_git_adds_no_secret(stack: Stack, secret: bytes) -> None:
+    """Files that `git add --all` would add do not contain it."""
     if not (stack.project.folder / ".git").exists():
         stack.project.must("git", "init", "--quiet")
     files = stack.project.must("git", "ls-files", "--cached", "--others", "--exclude-standard")

@@ -20,7 +20,7 @@ ATTACKS = {
 }
 
 
-def test_slow_clients_keep_nobody_waiting(stack: Stack) -> None:
+def test_slow_clients_do_not_delay_others(stack: Stack) -> None:
     """With all three attacks at once, hundreds of each, other clients are served as usual."""
     connections = f"{stack.project.most_in_flight + 100}"
     command = [require("slowhttptest"), "-c", connections, "-r", "100", "-l", SECONDS]

@@ -15,7 +15,7 @@ from tests.running.processes import Stack
 pytestmark = pytest.mark.full
 
 
-def test_tls_is_as_mozilla_recommends(address: str, authority: Path) -> None:
+def test_tls_follows_mozillas_recommendation(address: str, authority: Path) -> None:
     """sslyze finds the stack compliant with Mozilla's configuration "intermediate"."""
     command = [tools("sslyze") / "sslyze", "--mozilla_config", "intermediate"]
     done = subprocess.run(
@@ -30,7 +30,7 @@ def test_tls_is_as_mozilla_recommends(address: str, authority: Path) -> None:
 
 @pytest.mark.parametrize("protocols", [["h2", "http/1.1"], ["http/1.1"]], ids=str)
 def test_the_newest_protocol_is_chosen(address: str, authority: Path, protocols: list[str]) -> None:
-    """TLS 1.3, and HTTP/2 with clients that speak it, HTTP/1.1 with all others."""
+    """HTTP/2 for clients that support it, HTTP/1.1 for all others."""
     context = ssl.create_default_context(cafile=str(authority))
     context.set_alpn_protocols(protocols)
     host, port = address.split(":")
@@ -43,8 +43,8 @@ def test_the_newest_protocol_is_chosen(address: str, authority: Path, protocols:
 
 @pytest.mark.parametrize("path", ["/", "/static/style.css", "/metrics", "/nothing"])
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_https_is_not_promised_for_localhost(address: str, host: str, path: str) -> None:
-    """Browsers would refuse plain http to every port of this machine, for a year."""
+def test_localhost_has_no_strict_transport_security(address: str, host: str, path: str) -> None:
+    """With it browsers would refuse plain http on every port of this machine for a year."""
     url = f"https://{address.replace('localhost', host)}{path}"
     with httpx.Client(verify=False, trust_env=False, timeout=20) as client:  # noqa: S501
         answer = client.get(url)
@@ -53,7 +53,7 @@ def test_https_is_not_promised_for_localhost(address: str, host: str, path: str)
 
 
 def test_the_site_checks_find_nothing(stack: Stack, address: str, authority: Path) -> None:
-    """`check --url` has nothing to say about the stack on https."""
+    """`check --url` reports nothing about the stack on https."""
     program = stack.project.program(stack.project.slug)
     done = stack.project.run(
         program, "check", "--url", f"https://{address}", SSL_CERT_FILE=str(authority)
