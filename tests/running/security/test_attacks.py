@@ -330,7 +330,7 @@ def test_no_symbolic_link_leads_out_of_the_static_folder(
 
 
 def test_nothing_is_smuggled_past_the_balancer(stack: Stack) -> None:
-    """However lengths are mixed up, no hidden request runs, and all clients get their own answers."""
+    """With contradictory lengths no hidden request runs, and each client gets its own answers."""
     hidden = [
         attack for attack in (*REFUSED.values(), *ANSWERED.values()) if b"/smuggled" in attack
     ]
