@@ -36,10 +36,10 @@ test-fast: .venv/ready ## Test the files, without a service
 
 test-all: packages-servers test test-rest test-servers ## Run every test
 
-# Nothing may be lost beside some other work either; only what `soak` measures wants an idle machine.
+# Load wants a machine that does nothing else, so it comes one after another.
 test-rest: packages-test .venv/ready ## Test other Python versions in full, load and faults
 	$(BIN)/pytest -n 2 --dist loadgroup -m rest
-	$(BIN)/pytest -n 2 --dist loadgroup -m "full and soak"
+	$(BIN)/pytest -m "full and soak"
 
 test-servers: packages-servers .venv/ready ## Deploy to Debian servers in containers on this machine; needs root
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m servers
