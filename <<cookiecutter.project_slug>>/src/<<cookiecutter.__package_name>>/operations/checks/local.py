@@ -7,7 +7,6 @@ Each yields its findings; CHECKS lists them all. Ids are never reused.
 import asyncio
 import ipaddress
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from ...database import DATABASE_ERRORS, reason
 from ...engine import connection_limit
 #% endif
 from ...migrations import pending_migrations
-from ...runtime.settings import SettingsError<< ', in_container' if cookiecutter.__containers else '' >>
+from ...runtime.settings import SettingsError, in_ci<< ', in_container' if cookiecutter.__containers else '' >>
 from ...settings import Settings, load_settings
 from . import files
 from .findings import Finding, error, unchecked, warning
@@ -230,7 +229,7 @@ def vulnerabilities(settings: Settings) -> Iterator[Finding]:
         problem = f"Not audited: {', '.join(skipped[:3])}{more}." if skipped else ""
     except (subprocess.TimeoutExpired, ValueError, KeyError):
         pass
-    finding = error if os.environ.get("CI") else warning
+    finding = error if in_ci() else warning
     accepted = _accepted_advisories()
     for package in packages:
         for found in package.get("vulns", []):
