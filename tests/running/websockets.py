@@ -31,13 +31,13 @@ TIMEOUT = 20
 class Crowd(Background):
     """Browsers that connect, listen, and come back when they are sent away."""
 
-    def __init__(self, url: str, cookies: str, count: int) -> None:
-        address = urlsplit(url)
-        self._port = address.port
+    def __init__(self, url: str, cookies: str, count: int, *, address: str = "127.0.0.1") -> None:
+        parts = urlsplit(url)
+        self._address, self._port = address, parts.port or 80
         self._handshake = "\r\n".join(
             [
                 "GET /live HTTP/1.1",
-                f"Host: {address.netloc}",
+                f"Host: {parts.netloc}",
                 f"Origin: {url}",
                 f"Cookie: {cookies}",
                 "Upgrade: websocket",
@@ -88,7 +88,7 @@ class Crowd(Background):
             try:
                 async with turn, asyncio.timeout(TIMEOUT):
                     transport, _ = await asyncio.get_running_loop().create_connection(
-                        lambda: browser, "127.0.0.1", self._port
+                        lambda: browser, self._address, self._port
                     )
                     transport.write(self._handshake)
                     await browser.heard

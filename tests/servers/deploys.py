@@ -29,7 +29,110 @@ RATE = 50
 CONNECTIONS = 16
 
 
-class Owner:
+class Repository:
+    """A project under version control, and what its owners do with it to bring it elsewhere."""
+
+    project: Project
+
+    def git(self, *arguments: str) -> str:
+        who = ["-c", "user.name=Owner", "-c", "user.email=owner@example.com"]
+        return self.project.must("git", *who, *arguments).strip()
+
+    def commit(self, message: str) -> str:
+        """Commit all that is in the project's folder; return the name its release has."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+        return self.release
+
+    def commit_another_style(self) -> str:
+        """Commit that pages look different; return the name its release has."""
+        with (self.project.package / "static" / "style.css").open("a") as style:
+            style.write("body { outline: 1px solid red }\n")
+        return self.commit("Another style")
+
+    @property
+    def release(self) -> str:
+        """The name that a release of the last commit has."""
+        date = "--date=format-local:%Y%m%d-%H%M%S"
+        show = ["git", "show", "--no-patch", date, "--format=%cd-%h", "--abbrev=8"]
+        return self.project.must(*show, TZ="UTC").strip()
+
+    def command(self, target: str) -> list[str]:
+        """What runs this target of the project's Makefile."""
+        raise NotImplementedError
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables in which targets run."""
+        raise NotImplementedError
+
+    def client(self) -> httpx.Client:
+        """A browser without a window at the site."""
+        raise NotImplementedError
+
+    def add_user(self) -> tuple[str, str]:
+        """Make an account; return its name and password."""
+        raise NotImplementedError
+
+    def make(self, target: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the project's targets with more variables; return what it says."""
+        return subprocess.run(
+            self.command(target),
+            cwd=self.project.folder,
+            env=self.variables | more,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def must(self, target: str, **more: str) -> str:
+        """Run one of the project's targets with more variables, which must succeed."""
+        done = self.make(target, **more)
+        assert done.returncode == 0, f"make {target}: {done.returncode}\n{done.stdout[-6000:]}"
+        return done.stdout
+
+    def must_fail(self, target: str) -> str:
+        """Run one of the project's targets, which must fail; return what it says."""
+        done = self.make(target)
+        assert done.returncode != 0, done.stdout[-6000:]
+        return done.stdout
+
+    @contextmanager
+    def sign_in(self) -> Iterator[httpx.Client]:
+        """A browser in which somebody has signed in."""
+        name, password = self.add_user()
+        with self.client() as client:
+            sign_in(client, name, password)
+            yield client
+
+    def ask_for_files_during(self, target: str) -> tuple[list[str], list[str]]:
+        """Run a target and ask for all files that pages name meanwhile, which browsers may keep.
+
+        Return those that a page named before, and those that one names after it.
+        """
+        with self.client() as client, ThreadPoolExecutor() as executor:
+            before = named_by_a_page(client)
+            named = set(before)
+            running = executor.submit(self.must, target)
+            while wait([running], timeout=0.3).not_done:
+                named |= set(named_by_a_page(client))
+                for address in named:
+                    assert is_kept(client.get(address)), address
+            running.result()
+            return before, named_by_a_page(client)
+
+
+def sign_in(client: httpx.Client, name: str, password: str) -> None:
+    """Fill in the form, which must be accepted."""
+    token = re.search(r'name="_xsrf" value="([^"]+)"', client.get("/login").text)[1]
+    fields = {"name": name, "password": password, "_xsrf": token}
+    answer = client.post("/login", data=fields)
+    assert answer.status_code == 303, answer.text
+
+
+class Owner(Repository):
     """Who has a project on their machine, and a server, which may be another one's as well.
 
     The certificate is from an authority of their own, or is to be asked for at this one.
@@ -104,29 +207,6 @@ class Owner:
         """The servers' settings and secrets, beside the inventory."""
         return self.folder / "inventory.env"
 
-    def git(self, *arguments: str) -> str:
-        who = ["-c", "user.name=Owner", "-c", "user.email=owner@example.com"]
-        return self.project.must("git", *who, *arguments).strip()
-
-    def commit(self, message: str) -> str:
-        """Commit all that is in the project's folder; return the name its release has."""
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--allow-empty", "--message", message)
-        return self.release
-
-    def commit_another_style(self) -> str:
-        """Commit that pages look different; return the name its release has."""
-        with (self.project.package / "static" / "style.css").open("a") as style:
-            style.write("body { outline: 1px solid red }\n")
-        return self.commit("Another style")
-
-    @property
-    def release(self) -> str:
-        """The name that a release of the last commit has."""
-        date = "--date=format-local:%Y%m%d-%H%M%S"
-        show = ["git", "show", "--no-patch", date, "--format=%cd-%h", "--abbrev=8"]
-        return self.project.must(*show, TZ="UTC").strip()
-
     def command(self, target: str) -> list[str]:
         make = ["make", target, f"INVENTORY={self.folder}/inventory.yml"]
         return ["unshare", "--mount", "sh", "-c", WITHIN_HOSTS, str(self.folder / "hosts"), *make]
@@ -137,31 +217,6 @@ class Owner:
         # Readline exports the width of the terminal to what a shell starts; `ps` then cuts lines.
         # Ansible refuses this locale, in which many an owner works: the project sets another one.
         return environment_for(SSL_CERT_FILE=authorities, COLUMNS="80", LC_ALL="POSIX")
-
-    def make(self, target: str) -> subprocess.CompletedProcess[str]:
-        """Run one of the project's targets for the server; return what it says."""
-        return subprocess.run(
-            self.command(target),
-            cwd=self.project.folder,
-            env=self.variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-
-    def must(self, target: str) -> str:
-        """Run one of the project's targets for the server, which must succeed."""
-        done = self.make(target)
-        assert done.returncode == 0, f"make {target}: {done.returncode}\n{done.stdout[-6000:]}"
-        return done.stdout
-
-    def must_fail(self, target: str) -> str:
-        """Run one of the project's targets for the server, which must fail; return what it says."""
-        done = self.make(target)
-        assert done.returncode != 0, done.stdout[-6000:]
-        return done.stdout
 
     def deploy_until(self, stage: str) -> subprocess.Popen[str]:
         """Start a deploy in a session of its own; return it when it comes to this task."""
@@ -229,17 +284,6 @@ class Owner:
         )
         return name, password
 
-    @contextmanager
-    def sign_in(self) -> Iterator[httpx.Client]:
-        """A browser in which somebody has signed in."""
-        name, password = self.add_user()
-        with self.client() as client:
-            token = re.search(r'name="_xsrf" value="([^"]+)"', client.get("/login").text)[1]
-            fields = {"name": name, "password": password, "_xsrf": token}
-            answer = client.post("/login", data=fields)
-            assert answer.status_code == 303, answer.text
-            yield client
-
     def load(self, kind: Callable[..., Any] = Load) -> Any:
         """Pages, forms and sessions asked for on and on, within a `with`."""
         with self.sign_in() as client:
@@ -270,22 +314,6 @@ class Owner:
         print(f"{load.total} requests", *load.failures, sep="\n")
         assert [lost for lost in load.failures if "over a kept connection" not in lost.what] == []
         assert len(load.failures) <= CONNECTIONS
-
-    def ask_for_files_during(self, target: str) -> tuple[list[str], list[str]]:
-        """Run a target and ask for all files that pages name meanwhile, which browsers may keep.
-
-        Return those that a page named before, and those that one names after it.
-        """
-        with self.client() as client, ThreadPoolExecutor() as executor:
-            before = named_by_a_page(client)
-            named = set(before)
-            running = executor.submit(self.must, target)
-            while wait([running], timeout=0.3).not_done:
-                named |= set(named_by_a_page(client))
-                for address in named:
-                    assert is_kept(client.get(address)), address
-            running.result()
-            return before, named_by_a_page(client)
 
     def releases(self, server: Server | None = None) -> set[str]:
         """The releases that the processes on a server name."""
