@@ -150,6 +150,7 @@ class Owner(Repository):
         self.server = server
         self.folder = folder
         self.domain = domain
+        self.printed: list[str] = []
         self.project = Project.render(
             folder, **{"domain_name": domain, "process_count": "2"} | answers
         )
@@ -217,6 +218,12 @@ class Owner(Repository):
         # Readline exports the width of the terminal to what a shell starts; `ps` then cuts lines.
         # Ansible refuses this locale, in which many an owner works: the project sets another one.
         return environment_for(SSL_CERT_FILE=authorities, COLUMNS="80", LC_ALL="POSIX")
+
+    def make(self, target: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the project's targets for the server; keep and return what it says."""
+        done = super().make(target, **more)
+        self.printed.append(done.stdout)
+        return done
 
     def deploy_until(self, stage: str) -> subprocess.Popen[str]:
         """Start a deploy in a session of its own; return it when it comes to this task."""

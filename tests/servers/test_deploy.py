@@ -1,6 +1,7 @@
 """`make deploy` and `make rollback`: from a bare server to a site, and on from there.
 
-All tests share one server. Each leaves it serving the last commit that was good.
+All tests share one server. Each leaves it serving the last commit that was good. Its certificate is
+from Let's Encrypt, which is played by its own test server; for HAProxy see test_other_choices.py.
 """
 
 import os
@@ -100,36 +101,26 @@ def test_a_bare_server_becomes_a_site(deployed: Owner) -> None:
         deployed.server.reboot()
         deployed.server.wait_until(lambda: deployed.serves(release), "all are back")
         assert client.get("/api/me").status_code == 200
+    status = deployed.must("deploy-status")
     for port in deployed.project.worker_ports:
-        assert f"my-service-{port}: release {release}, up " in deployed.must("deploy-status")
+        assert f"my-service-{port}: release {release}, up " in status
 
 
-def test_its_secrets_stay_secret(deployed: Owner) -> None:
-    """The secret is made once, is read by its owners alone, is in no commit and not printed."""
-    assert deployed.settings.stat().st_mode & 0o777 == 0o600
-    before = deployed.settings.read_bytes()
-    secret = re.search(r"COOKIE_SECRET=\d+:(\S{64})", before.decode())[1]
-    env = deployed.server.run("stat -c '%a %U' /srv/my-service/shared/.env")
-    assert env == "600 my-service"
-    # Another machine takes what the servers have.
-    deployed.settings.unlink()
-    said = deployed.must("deploy")
-    assert deployed.settings.read_bytes() == before
-    assert secret not in said
-    assert (
-        deployed.server.try_run(f"grep -r {secret} /var/log /srv/my-service/deploys.log").stdout
-        == ""
-    )
+def test_its_certificate_is_renewed(deployed: Owner) -> None:
+    """The first deploy brings one that browsers trust; a renewed one is served at once."""
+    deployed.renew_certificate()
 
 
 def test_a_second_run_changes_nothing(deployed: Owner) -> None:
-    """A deploy of what is deployed leaves everything as it is.
+    """A deploy of what is deployed leaves everything as it is, a renewed certificate too.
 
     So it does where the service's user has put links to root's files in the place of its own.
     """
+    certificate = deployed.certificate()
     with attack(deployed.server):
         said = deployed.must("deploy")
     assert set(re.findall(r"changed=(\d+)", said)) == {"0"}
+    assert deployed.certificate() == certificate
 
 
 def test_every_way_to_raise_the_limit_of_files_works(deployed: Owner) -> None:
@@ -183,18 +174,36 @@ def test_what_is_not_committed_is_refused(deployed: Owner) -> None:
 def test_an_upgrade_and_a_rollback_lose_nothing(deployed: Owner) -> None:
     """While requests come in, a new release takes over, and the one before takes over again.
 
-    Pages of both have their own static files all the time, which browsers may keep.
+    Pages of both have their own static files all the time, which browsers may keep. Another machine
+    deploys, which takes the settings that the server has.
     """
     before = deployed.release
     release = deployed.commit_another_style()
+    settings = deployed.settings.read_bytes()
+    deployed.settings.unlink()
     with deployed.nothing_lost():
         old, new = deployed.ask_for_files_during("deploy")
     assert deployed.serves(release)
+    assert deployed.settings.read_bytes() == settings
     assert style_of(old) != style_of(new)
     with deployed.nothing_lost():
         assert deployed.ask_for_files_during("rollback") == (new, old)
     assert deployed.serves(before)
     deployed.git("reset", "--quiet", "--hard", "HEAD~1")
+
+
+def test_its_secrets_stay_secret(deployed: Owner) -> None:
+    """The secret is made once, is read by its owners alone, is in no commit and not printed."""
+    assert deployed.settings.stat().st_mode & 0o777 == 0o600
+    secret = re.search(r"COOKIE_SECRET=\d+:(\S{64})", deployed.settings.read_text())[1]
+    env = deployed.server.run("stat -c '%a %U' /srv/my-service/shared/.env")
+    assert env == "600 my-service"
+    assert deployed.printed
+    assert secret not in "".join(deployed.printed)
+    assert (
+        deployed.server.try_run(f"grep -r {secret} /var/log /srv/my-service/deploys.log").stdout
+        == ""
+    )
 
 
 @pytest.mark.parametrize("how", ["crashes", "never-ready", "migration", "crashes-later"])
