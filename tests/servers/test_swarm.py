@@ -61,6 +61,10 @@ DEBIAN = ("dpkg-query", "--show", "--showformat", "${Package} ${Version}\n")
 STYLE = "body { outline: 1px solid red }\n"
 
 
+# How long a service may be without one of its nodes.
+AWAY_SECONDS = 15
+
+
 class Cluster(Repository):
     """A project and the nodes to which its owners deploy it."""
 
@@ -176,9 +180,13 @@ class Cluster(Repository):
         with self.sign_in() as client:
             return f"{self.project.session_cookie}={client.cookies[self.project.session_cookie]}"
 
+    def load(self) -> Load:
+        """Pages, forms and sessions asked for on and on, within a `with`."""
+        return Load(URL, usual_requests(self.session()), **self.load_options)
+
     @contextmanager
     def nothing_lost(self) -> Iterator[Load]:
-        """Pages, forms and sessions asked for on and on, of which every one is answered."""
+        """The same, of which every one is answered."""
         with nothing_lost(URL, usual_requests(self.session()), **self.load_options) as load:
             yield load
 
@@ -356,3 +364,26 @@ def test_a_new_secret_signs_nobody_out(cluster: Cluster) -> None:
             assert cluster.knows(session)
             assert cluster.knows(cluster.session())
     assert file.read_text() != first
+
+
+def test_a_node_without_power_is_missed_for_seconds(cluster: Cluster) -> None:
+    """What was in flight on it is lost; all else is served, sessions go on, and it may return."""
+    session = cluster.session()
+    worker = cluster.swarm.nodes["two"]
+    with cluster.load() as load:
+        load.phase_of(1)
+        worker.cut_power()
+        load.phase_of(AWAY_SECONDS)
+        lost = len(load.failures)
+        load.phase_of(5)
+    print(f"{load.total} requests", *load.failures, sep="\n")
+    assert {failure.request for failure in load.failures} <= {"POST /logout"}
+    assert len(load.failures) == lost <= CONNECTIONS
+    with cluster.client() as client:
+        assert client.get("/api/me", headers={"Cookie": session}).status_code == 200
+    cluster.swarm.wait_until(
+        lambda: [task.split()[1:] for task in cluster.tasks()] == [["Running", "one"]] * REPLICAS,
+        "as many processes as before run on the other node",
+    )
+    worker.power_on()
+    cluster.swarm.wait_until(lambda: cluster.swarm.states()["two"] == "Ready", "it is there again")
