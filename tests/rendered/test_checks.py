@@ -45,7 +45,9 @@ def test_ruff_finds_nothing(answers: dict[str, str], bake: Callable[..., Path]) 
     tool(sys.executable, "-m", "ruff", "check", "--no-cache", cwd=project)
 
 
-# A line of Python depends on two choices at most, and on `ci` none.
+# A line of Python depends on two choices at most, and on `ci` none. They share one cache, which two
+# at a time would garble.
+@pytest.mark.xdist_group("mypy")
 @pytest.mark.parametrize("answers", covering(leaving_out="ci"), ids=str)
 def test_mypy_finds_nothing(answers: dict[str, str], bake: Callable[..., Path]) -> None:
     """With the project's own settings mypy reports nothing."""
