@@ -40,6 +40,7 @@ EVERYWHERE = {
     "tasks/lock.yml",
     "tasks/migrate.yml",
     "tasks/outside.yml",
+    "tasks/packages.yml",
     "tasks/preflight.yml",
     "tasks/previous.yml",
     "tasks/processes.yml",
