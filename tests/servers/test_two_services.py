@@ -16,7 +16,8 @@ from tests.servers.servers import Site
 
 pytestmark = pytest.mark.servers
 
-CRASHES = '\nraise RuntimeError("broken on purpose")\n'
+REASON = "broken on purpose"
+CRASHES = f'\nraise RuntimeError("{REASON}")\n'
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,8 @@ def test_a_second_run_changes_nothing(first: Owner, second: Owner) -> None:
 def test_one_does_not_notice_what_the_other_does(first: Owner, second: Owner) -> None:
     """It loses nothing while the other is upgraded, rolled back, and its broken release fails.
 
-    Where the other is taken over, and waits for the upgrade with links to root's files, these stay.
+    Nor does the other one then: the trial finds out that it crashes, and why is told. Where the
+    other is taken over, and waits for the upgrade with links to root's files, these stay.
     """
     before = second.release
     with first.nothing_lost():
@@ -107,8 +109,12 @@ def test_one_does_not_notice_what_the_other_does(first: Owner, second: Owner) ->
         second.must("rollback")
         assert second.serves(before)
         undo(second)
-        change(second, Path(second.project.package, "__init__.py"), CRASHES)
-        assert f"Rolled back: {before} serves" in second.must_fail("deploy")
+        broken = change(second, Path(second.project.package, "__init__.py"), CRASHES)
+        with second.nothing_lost():
+            said = second.must_fail("deploy")
+        assert f"{broken} failed on shared at " in said
+        assert f"Rolled back: {before} serves, as before." in said
+        assert REASON in said
         undo(second)
     assert second.serves(before)
     assert first.serves(first.release)
