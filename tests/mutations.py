@@ -319,7 +319,7 @@ ROWS = [
         "tests/running/security/test_tls.py::test_the_newest_protocol_is_chosen",
     ),
     Mutation(
-        "one server or several",
+        "one server",
         f"{FOLDER}/deploy/tasks/<% if cookiecutter.__servers %>server.yml<% endif %>",
         "state: directory\n    follow: false\n    owner: root",
         "state: directory\n    owner: root\n   follow: no",

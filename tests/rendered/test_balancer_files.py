@@ -34,6 +34,7 @@ EVERYWHERE = {
     "tasks/balancer.yml",
     "tasks/build.yml",
     "tasks/certificate.yml",
+    "tasks/contact.yml",
     "tasks/inventory.yml",
     "tasks/keep.yml",
     "tasks/letsencrypt.yml",
@@ -47,11 +48,9 @@ EVERYWHERE = {
     "tasks/release.yml",
     "tasks/served.yml",
     "tasks/server.yml",
-    "tasks/servers.yml",
     "tasks/settings.yml",
     "tasks/switch.yml",
     "tasks/take_back.yml",
-    "tasks/turn.yml",
 }
 BALANCERS = {
     "nginx": {
@@ -424,7 +423,7 @@ def test_security_headers_are_the_services(bake: Bake, balancer: str) -> None:
         assert re.search(pattern, text), f"{name}: {value}"
 
 
-@pytest.mark.parametrize("balancer", [*BALANCERS, "fleet"])
+@pytest.mark.parametrize("balancer", BALANCERS)
 def test_headers_that_tornado_believes_are_overwritten(bake: Bake, balancer: str) -> None:
     """Each balancer overwrites or removes every header that `xheaders=True` believes."""
     believed = set(re.findall(r'"(X-[\w-]+)"', inspect.getsource(_HTTPRequestContext)))
@@ -432,10 +431,8 @@ def test_headers_that_tornado_believes_are_overwritten(bake: Bake, balancer: str
     file, command = {
         "nginx": ("nginx/site.conf", "proxy_set_header"),
         "haproxy": ("haproxy/site.cfg", "http-request (?:set|del)-header"),
-        "fleet": ("fleet/haproxy.cfg.j2", "http-request (?:set|del)-header"),
     }[balancer]
-    answers = {"database": "postgresql"} if balancer == "fleet" else {"load_balancer": balancer}
-    text = (bake(**answers) / "deploy" / file).read_text()
+    text = (bake(load_balancer=balancer) / "deploy" / file).read_text()
     # Unconditionally: "if" and "unless" would stand at the line's end.
     lines = re.findall(rf"^ +{command} ([\w-]+)(?: [^ \n]+)?$", text, re.MULTILINE)
     assert {name.title() for name in believed} <= {name.title() for name in lines}

@@ -185,6 +185,8 @@ def test_an_upgrade_and_a_rollback_lose_nothing(deployed: Owner) -> None:
     with deployed.nothing_lost():
         old, new = deployed.ask_for_files_during("deploy")
     assert deployed.serves(release)
+    log = deployed.server.run("tail -n 1 /srv/my-service/deploys.log")
+    assert re.search(rf"Z deploy {release} by root@", log)
     assert deployed.settings.read_bytes() == settings
     assert style_of(old) != style_of(new)
     with deployed.nothing_lost():
@@ -211,6 +213,7 @@ def test_its_secrets_stay_secret(deployed: Owner) -> None:
 def test_a_broken_release_is_taken_back(how: str, deployed: Owner) -> None:
     """Whatever is wrong with a release, the one before serves on, nothing is lost, why is told.
 
+    The server's log of deploys has it, and no lock is left.
     One that the trial finds out is in test_two_services.py, and for the trial itself in
     tests/running/test_lossless_roll.py.
     """
@@ -230,6 +233,9 @@ def test_a_broken_release_is_taken_back(how: str, deployed: Owner) -> None:
     assert f"{release} failed on server at " in said
     assert f"Rolled back: {good} serves, as before." in said
     assert REASON in said
+    log = deployed.server.run("tail -n 1 /srv/my-service/deploys.log")
+    assert re.search(rf"Z failed {release} by root@", log)
+    assert deployed.server.try_run("test -e /srv/my-service/deploy.lock").returncode == 1
     assert deployed.serves(good)
     names = deployed.server.run(TABLES)
     assert "alembic_version" in names

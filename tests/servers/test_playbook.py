@@ -42,6 +42,39 @@ def test_ansible_lint_is_content(option: int, bake: Callable[..., Path]) -> None
     assert "Passed: 0 failure(s), 0 warning(s)" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "inventory",
+    [
+        "workers:\n  hosts: {one: , two: }",
+        "workers:\n  hosts: {one: }\nbalancers:\n  hosts: {two: }",
+        "workers:\n  hosts: {one: }\ndatabases:\n  hosts: {two: , three: }",
+    ],
+    ids=["workers", "balancers", "databases"],
+)
+def test_several_servers_are_refused(inventory: str, bake: Callable[..., Path]) -> None:
+    """An inventory of a fleet ends the deploy before a server is asked; it points to an engine."""
+    project = bake(database="postgresql")
+    file = project / "deploy/inventory/production.yml"
+    file.write_text(f"{inventory}\n  vars: {{certificate: letsencrypt}}\n")
+    done = subprocess.run(
+        [
+            locked_environment(project / "requirements-deploy.txt") / "ansible-playbook",
+            *("--inventory", file, "deploy/playbook.yml"),
+        ],
+        cwd=project,
+        env=os.environ | {"ANSIBLE_CONFIG": "deploy/ansible.cfg", "LC_ALL": "C.UTF-8"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    said = " ".join(done.stdout.split())
+    assert done.returncode != 0
+    assert "production.yml lists several servers for the service." in said
+    assert "the work of a container engine" in said
+    assert "Check that the server answers" not in said
+
+
 def test_ansible_takes_an_address_for_text(bake: Callable[..., Path], tmp_path: Path) -> None:
     """Neither its templates nor a shell reads what stands in an address; certbot gets it whole."""
     email = "{{7*7}}{%raw%}o'brien$HOME`id`%s&|@example.com"

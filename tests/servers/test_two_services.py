@@ -1,8 +1,10 @@
 """Two services of two owners on one server: they share its nginx, and nothing else.
 
-Each test leaves both serving the last commit that was good.
+The second has its data in PostgreSQL on a server of its own. Each test leaves both serving the last
+commit that was good.
 """
 
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ import yaml
 
 from tests.servers.attacker import attack
 from tests.servers.deploys import Owner
-from tests.servers.servers import Site
+from tests.servers.servers import Server, Site
 
 pytestmark = pytest.mark.servers
 
@@ -20,10 +22,25 @@ REASON = "broken on purpose"
 CRASHES = f'\nraise RuntimeError("{REASON}")\n'
 
 
+class DatabaseElsewhere(Owner):
+    """Who has PostgreSQL on another server."""
+
+    def __init__(self, folder: Path, server: Server, database: Server, **answers: str) -> None:
+        self.database = database
+        super().__init__(folder, server, database="postgresql", **answers)
+
+    def inventory(self) -> dict[str, object]:
+        return super().inventory() | {"databases": self.group(self.database)}
+
+
 @pytest.fixture(scope="module")
-def owners(site: Site) -> Iterator[tuple[Owner, Owner]]:
+def owners(site: Site) -> Iterator[tuple[Owner, DatabaseElsewhere]]:
     """The owners of both, whose services are deployed, the second while the first has load."""
-    with tempfile.TemporaryDirectory(prefix="owners-") as folder, site.server("shared") as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="owners-") as folder,
+        site.server("shared") as server,
+        site.server("database") as database,
+    ):
         for name in ("one", "two"):
             Path(folder, name).mkdir()
         first = Owner(
@@ -34,9 +51,10 @@ def owners(site: Site) -> Iterator[tuple[Owner, Owner]]:
             first_port="8000",
         )
         # A name that begins with the other one's, and the other way to keep processes running.
-        second = Owner(
+        second = DatabaseElsewhere(
             Path(folder, "two"),
             server,
+            database,
             domain="two.test",
             project_slug="shop-login",
             first_port="8100",
@@ -49,12 +67,12 @@ def owners(site: Site) -> Iterator[tuple[Owner, Owner]]:
 
 
 @pytest.fixture
-def first(owners: tuple[Owner, Owner]) -> Owner:
+def first(owners: tuple[Owner, DatabaseElsewhere]) -> Owner:
     return owners[0]
 
 
 @pytest.fixture
-def second(owners: tuple[Owner, Owner]) -> Owner:
+def second(owners: tuple[Owner, DatabaseElsewhere]) -> DatabaseElsewhere:
     return owners[1]
 
 
@@ -92,6 +110,52 @@ def test_a_second_run_changes_nothing(first: Owner, second: Owner) -> None:
     """The one that was there first has all that it had: the other has taken nothing away."""
     assert second.serves(second.release)
     assert " changed=0 " in first.must("deploy")
+
+
+def test_the_password_of_the_database_is_for_its_owners_alone(second: DatabaseElsewhere) -> None:
+    """It was made, is shown nowhere, and lets in the service alone, from its server, over TLS."""
+    url = re.search(r"^DATABASE_URL=(\S+)$", second.settings.read_text(), re.MULTILINE)[1]
+    password = re.search(r":([^:@]{32})@", url)[1]
+    assert password not in "".join(second.printed)
+    for server in (second.server, second.database):
+        assert server.run(f"grep -rls {password} /var/log /srv/*/deploys.log || true") == ""
+    plain = url.replace("postgresql+psycopg", "postgresql").replace("require", "disable")
+    assert "no encryption" in second.server.try_run(f"psql {plain} -c 'SELECT 1'").stdout
+    secure = plain.replace("disable", "require")
+    assert second.server.run(f"psql {secure} --tuples-only -c 'SELECT 1'") == "1"
+    assert "no pg_hba.conf entry" in second.database.try_run(f"psql {secure} -c 'SELECT 1'").stdout
+
+
+def test_a_new_secret_signs_nobody_out(second: DatabaseElsewhere) -> None:
+    """Each step of the secret is deployed before the next; one that comes too early is refused.
+
+    With nothing to do a deploy changes nothing, on the database's server either.
+    """
+    rotate = [second.project.program("shop-login"), "secret", "rotate", "--file", second.settings]
+    with second.sign_in() as client, second.nothing_lost():
+        second.project.must(*rotate)
+        first_step = second.settings.read_bytes()
+        second.project.must(*rotate)
+        assert "would end all sessions" in " ".join(second.must_fail("deploy").split())
+        second.settings.write_bytes(first_step)
+        for step in ([], ["--drop-now"]):
+            second.must("deploy")
+            assert client.get("/api/me").status_code == 200
+            second.project.must(*rotate, *step)
+        second.must("deploy")
+        assert client.get("/api/me").status_code == 200
+    assert " changed=0 " in second.must("deploy")
+
+
+def test_an_absent_server_is_named(second: DatabaseElsewhere) -> None:
+    """A deploy says that the database's server does not answer, and touches nothing."""
+    second.database.cut_power()
+    said = " ".join(second.must_fail("deploy").split())
+    second.database.power_on()
+    assert f"{second.server.name} -> {second.database.name}" in said
+    assert "UNREACHABLE" in said
+    assert "Take the lock" not in said
+    second.server.wait_until(lambda: second.serves(second.release), "it serves as before")
 
 
 def test_one_does_not_notice_what_the_other_does(first: Owner, second: Owner) -> None:
