@@ -7,34 +7,20 @@ from Let's Encrypt, which is played by its own test server; for HAProxy see test
 import os
 import re
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from tests.deployed import without_ipv6
 from tests.running.assets import style_of
 from tests.servers.attacker import attack
+from tests.servers.broken import MIGRATION, REASON, next_commit
 from tests.servers.deploys import Owner
 
 pytestmark = pytest.mark.servers
 
-REASON = "broken on purpose"
 CRASHES_LATER = f"""
 import sys
 if "%d" in sys.argv:
-    raise RuntimeError("{REASON}")
-"""
-MIGRATION = f"""
-from alembic import op
-
-revision = "9999"
-down_revision = "%s"
-
-
-def upgrade() -> None:
-    op.execute("CREATE TABLE halfway (id INTEGER)")
     raise RuntimeError("{REASON}")
 """
 # supervisord as deployed, but with a program that tells its limits and ends it.
@@ -69,17 +55,6 @@ TABLES = """cd /srv/my-service/shared/var && python3 -c '
 import sqlite3
 print(sqlite3.connect("my_service.sqlite3").execute("SELECT name FROM sqlite_master").fetchall())'
 """
-
-
-@contextmanager
-def next_commit(owner: Owner, file: Path, text: str) -> Iterator[str]:
-    """The project's last commit adds this to a file; afterwards the one before is the last."""
-    with file.open("a") as source:
-        source.write(text)
-    try:
-        yield owner.commit("The next")
-    finally:
-        owner.git("reset", "--quiet", "--hard", "HEAD~1")
 
 
 def upgrade(owner: Owner) -> str:

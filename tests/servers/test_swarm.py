@@ -24,9 +24,9 @@ from tests.running.assets import is_kept, named_by_a_page, style_of
 from tests.running.load import Load, nothing_lost, scaled, usual_requests
 from tests.running.projects import Project, copy_environment, environment_for
 from tests.running.websockets import SERVICE_RESTART, Crowd
+from tests.servers.broken import CRASHES, MIGRATION, NEVER_READY, REASON, next_commit
 from tests.servers.deploys import DOMAIN, Repository
 from tests.servers.swarm import BASE, DATABASE, Node, Swarm
-from tests.servers.test_deploy import CRASHES, MIGRATION, REASON, next_commit
 
 pytestmark = pytest.mark.servers
 
@@ -219,7 +219,11 @@ class Cluster(Repository):
         for node in self.swarm.nodes.values():
             with self.client(node) as client:
                 for _ in range(2 * REPLICAS):
-                    if client.get("/api/me", headers={"Cookie": session}).status_code != 200:
+                    try:
+                        answer = client.get("/api/me", headers={"Cookie": session})
+                    except httpx.TransportError:
+                        return False
+                    if answer.status_code != 200:
                         return False
         return True
 
@@ -317,7 +321,7 @@ def test_an_upgrade_and_a_rollback_lose_nothing(cluster: Cluster) -> None:
         assert crowd.endings.keys() == {SERVICE_RESTART}
 
 
-@pytest.mark.parametrize("how", ["crashes", "migration"])
+@pytest.mark.parametrize("how", ["crashes", "never-ready", "migration"])
 def test_a_broken_release_is_taken_back(how: str, cluster: Cluster) -> None:
     """The engine goes back to the release before, nothing is lost, and why is told."""
     package = cluster.project.package
@@ -325,6 +329,7 @@ def test_a_broken_release_is_taken_back(how: str, cluster: Cluster) -> None:
     newest = sorted(migrations.glob("0*.py"))[-1].name[:4]
     file, text = {
         "crashes": (package / "__init__.py", CRASHES),
+        "never-ready": (package / "runtime" / "health.py", NEVER_READY),
         "migration": (migrations / "9999_broken.py", MIGRATION % newest),
     }[how]
     good = cluster.image
@@ -387,3 +392,4 @@ def test_a_node_without_power_is_missed_for_seconds(cluster: Cluster) -> None:
     )
     worker.power_on()
     cluster.swarm.wait_until(lambda: cluster.swarm.states()["two"] == "Ready", "it is there again")
+    cluster.swarm.wait_until(lambda: cluster.knows(session), "its balancer serves again")

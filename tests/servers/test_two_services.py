@@ -13,13 +13,11 @@ import pytest
 import yaml
 
 from tests.servers.attacker import attack
+from tests.servers.broken import CRASHES, REASON
 from tests.servers.deploys import Owner
 from tests.servers.servers import Server, Site
 
 pytestmark = pytest.mark.servers
-
-REASON = "broken on purpose"
-CRASHES = f'\nraise RuntimeError("{REASON}")\n'
 
 
 class DatabaseElsewhere(Owner):
