@@ -22,7 +22,7 @@ STEP = re.compile(
 # the place of a line that begins as it does.
 PLACES = {
     "routes.py": "ROUTES = [\n",
-    "settings.py": '`make fix` brings new ones to `.env.example`.\n    """\n',
+    "settings.py": '`make fix` adds new ones to `.env.example`.\n    """\n',
     "app.py": "    app.background.append(live.run)\n",
 }
 
