@@ -1,4 +1,4 @@
-"""A newcomer types the three commands that the template has printed, and is in."""
+"""The three commands that the template prints lead to the signed-in page."""
 
 import fcntl
 import json

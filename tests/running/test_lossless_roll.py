@@ -180,7 +180,7 @@ def test_rolls_that_end_early(stack: Stack, session: str) -> None:
 
 
 def a_second_roll_and_ctrl_c(stack: Stack) -> None:
-    """While one roll runs another is refused; Ctrl-C ends the one, which tells how far it came."""
+    """While one roll runs another is refused; Ctrl-C ends the first, which shows its progress."""
     first, second, *others = [f"{stack.project.slug}-{port}" for port in stack.worker_ports]
     with held_in_its_drain(stack.worker_ports[1]):
         rolling = subprocess.Popen(

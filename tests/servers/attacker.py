@@ -1,4 +1,4 @@
-"""Somebody who has taken over the service, and waits on the server for the next deploy."""
+"""An attacker who controls the service's user, and waits on the server for the next deploy."""
 
 import shlex
 from collections.abc import Iterator

@@ -35,7 +35,7 @@ def bare_server(site: Site) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def owner(site: Site) -> Iterator[Owner]:
-    """Somebody with a project and a bare server, whose certificate the authority will sign."""
+    """An owner of a project and a bare server, whose certificate the authority will sign."""
     with (
         tempfile.TemporaryDirectory(prefix="owner-") as folder,
         Authority(site) as authority,

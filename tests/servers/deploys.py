@@ -24,7 +24,7 @@ from tests.servers.servers import Server
 
 DOMAIN = "service.test"
 WITHIN_HOSTS = 'mount --bind "$0" /etc/hosts && exec "$@"'
-# The load shares a machine with the servers and with the deploy, which must not take for ever.
+# The load shares a machine with the servers and with the deploy, which must end in minutes.
 RATE = 50
 CONNECTIONS = 16
 
@@ -101,7 +101,7 @@ class Repository:
 
     @contextmanager
     def sign_in(self) -> Iterator[httpx.Client]:
-        """A browser in which somebody has signed in."""
+        """A browser with a signed-in user."""
         name, password = self.add_user()
         with self.client() as client:
             sign_in(client, name, password)
@@ -133,7 +133,7 @@ def sign_in(client: httpx.Client, name: str, password: str) -> None:
 
 
 class Owner(Repository):
-    """Who has a project on their machine, and a server, which may be another one's as well.
+    """The owner of a project on one machine, and of a server that another owner may share.
 
     The certificate is from an authority of their own, or is to be asked for at this one.
     """
@@ -246,7 +246,7 @@ class Owner(Repository):
 
     @property
     def tls(self) -> ssl.SSLContext:
-        """What trusts the authority of these tests, and nobody else."""
+        """A context that trusts the authority of these tests, and no other."""
         return ssl.create_default_context(cafile=str(self.folder / "authority.pem"))
 
     def certificate(self) -> bytes:

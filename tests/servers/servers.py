@@ -250,7 +250,7 @@ class Server:
 
 @contextlib.contextmanager
 def turn(lock: Path) -> Iterator[None]:
-    """Nobody else is within this block, in whatever process."""
+    """Hold a lock within this block, against all processes."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -253,7 +253,7 @@ def disk() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def used(folder: Path) -> Iterator[None]:
-    """Nobody else uses this folder within the block."""
+    """Hold this folder within the block, against all processes."""
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

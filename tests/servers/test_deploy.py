@@ -186,7 +186,9 @@ def test_its_secrets_stay_secret(deployed: Owner) -> None:
 
 @pytest.mark.parametrize("how", ["migration", "crashes-later"])
 def test_a_broken_release_is_taken_back(how: str, deployed: Owner) -> None:
-    """Whatever is wrong with a release, the one before serves on, nothing is lost, why is told.
+    """A broken release is taken back: the one before serves on, and no request is lost.
+
+    The reason is shown.
 
     The server's log of deploys has it, and no lock is left.
     One that the trial finds out is in test_two_services.py, and for the trial itself in
@@ -218,7 +220,7 @@ def test_a_broken_release_is_taken_back(how: str, deployed: Owner) -> None:
 
 
 def test_only_one_deploys_at_a_time(deployed: Owner) -> None:
-    """The second is told who deploys what since when, and touches nothing."""
+    """The second shows who deploys what since when, and touches nothing."""
     first = deployed.deploy_until("Prepare the server")
     # It holds the lock for as long as the second takes to find that out.
     os.killpg(first.pid, signal.SIGSTOP)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.servers
 
 
 class OwnDatabase(Owner):
-    """Who has the database on the server itself."""
+    """An owner with the database on the server itself."""
 
     def inventory(self) -> dict[str, object]:
         return super().inventory() | {"databases": self.group(self.server)}

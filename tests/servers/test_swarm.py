@@ -176,7 +176,7 @@ class Cluster(Repository):
             return before, named_by_a_page(client)
 
     def session(self) -> str:
-        """The cookie of somebody who has signed in."""
+        """The cookie of a signed-in user."""
         with self.sign_in() as client:
             return f"{self.project.session_cookie}={client.cookies[self.project.session_cookie]}"
 
@@ -323,7 +323,7 @@ def test_an_upgrade_and_a_rollback_lose_nothing(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("how", ["crashes", "never-ready", "migration"])
 def test_a_broken_release_is_taken_back(how: str, cluster: Cluster) -> None:
-    """The engine goes back to the release before, nothing is lost, and why is told."""
+    """The engine returns to the release before, no request is lost, and the reason is shown."""
     package = cluster.project.package
     migrations = package / "migrations" / "versions"
     newest = sorted(migrations.glob("0*.py"))[-1].name[:4]
@@ -355,7 +355,7 @@ def test_more_and_fewer_processes_lose_nothing(cluster: Cluster) -> None:
                 break
 
 
-def test_a_new_secret_signs_nobody_out(cluster: Cluster) -> None:
+def test_a_new_secret_keeps_all_sessions(cluster: Cluster) -> None:
     """Each step of its rotation reaches all processes, and all know the cookies of before."""
     file = cluster.project.folder / "deploy" / "secrets" / "cookie_secret"
     rotate = [cluster.project.program("my-service"), "secret", "rotate", "--file", file]

@@ -208,7 +208,7 @@ def test_a_release_that_cannot_serve_touches_nothing(service: Service) -> None:
 
 
 def test_a_process_that_does_not_come_back_ends_the_roll(service: Service) -> None:
-    """It is stopped and its journal shown, the others go on, and the next roll mends it."""
+    """It is stopped and its journal shown, the others go on, and the next roll starts it."""
     crash = f"import sys; assert '8000' not in sys.argv, '{REASON}'"
     service.copy_release("three", crash)
     old = service.pids()
@@ -226,7 +226,7 @@ def test_a_process_that_does_not_come_back_ends_the_roll(service: Service) -> No
 
 
 def test_only_one_rolls(service: Service) -> None:
-    """A second roll is told who is at it; who is not root is told to be."""
+    """A second roll names the first; without root a roll asks for it."""
     hold = "exec 9<>/run/my-service-roll.lock; flock 9"
     said = service.server.try_run(f"{hold}; {HOME}/current/deploy/roll 9>&-")
     assert said.returncode == 1

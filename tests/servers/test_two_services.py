@@ -21,7 +21,7 @@ pytestmark = pytest.mark.servers
 
 
 class DatabaseElsewhere(Owner):
-    """Who has PostgreSQL on another server."""
+    """An owner with PostgreSQL on another server."""
 
     def __init__(self, folder: Path, server: Server, database: Server, **answers: str) -> None:
         self.database = database
@@ -95,7 +95,7 @@ def test_both_serve_under_their_names(first: Owner, second: Owner) -> None:
 
 
 def test_their_visitors_are_kept_apart(first: Owner, second: Owner) -> None:
-    """Who has signed in to one is nobody to the other, whose cookies have other names."""
+    """A session of one is none of the other, whose cookies have other names."""
     with first.sign_in() as one, second.sign_in() as two:
         assert not {*one.cookies} & {*two.cookies}
         for client, owner in ((one, second), (two, first)):
@@ -124,7 +124,7 @@ def test_the_password_of_the_database_is_for_its_owners_alone(second: DatabaseEl
     assert "no pg_hba.conf entry" in second.database.try_run(f"psql {secure} -c 'SELECT 1'").stdout
 
 
-def test_a_new_secret_signs_nobody_out(second: DatabaseElsewhere) -> None:
+def test_a_new_secret_keeps_all_sessions(second: DatabaseElsewhere) -> None:
     """Each step of the secret is deployed before the next; one that comes too early is refused.
 
     With nothing to do a deploy changes nothing, on the database's server either.
@@ -162,7 +162,7 @@ def test_an_absent_server_is_named(second: DatabaseElsewhere) -> None:
 def test_one_does_not_notice_what_the_other_does(first: Owner, second: Owner) -> None:
     """It loses nothing while the other is upgraded, rolled back, and its broken release fails.
 
-    Nor does the other one then: the trial finds out that it crashes, and why is told. Where the
+    Nor does the other one then: the trial finds the crash and shows the reason. Where the
     other is taken over, and waits for the upgrade with links to root's files, these stay.
     """
     before = second.release
@@ -193,7 +193,7 @@ def test_one_does_not_notice_what_the_other_does(first: Owner, second: Owner) ->
     ],
     ids=["nonsense", "same domain"],
 )
-def test_what_nginx_refuses_is_in_nobodys_way(
+def test_what_nginx_refuses_disturbs_no_other_site(
     text: str, reason: str, first: Owner, second: Owner
 ) -> None:
     """A release is refused before its files reach nginx, which both can go on reloading."""
@@ -222,7 +222,7 @@ def test_ports_of_others_are_refused(second: Owner) -> None:
 
 
 def test_an_unnamed_proxy_is_refused(second: Owner) -> None:
-    """Who says that a TLS proxy is in front, but not which, is told what to write where."""
+    """A TLS proxy in front without its address is refused, with the line to write."""
     file = second.folder / "inventory.yml"
     kept = file.read_text()
     inventory = yaml.safe_load(kept)

@@ -52,7 +52,7 @@ class Readyz(Probe):
             log.warning("Not ready: %s", status, extra={"fields": {"request_id": self.request_id}})
         if "X-Real-IP" in self.request.headers:
             # Through a balancer. The reason may name hosts and roles, and a release its faults: both
-            # are for who asks on this machine.
+            # are for requests from this machine.
             self.write({"status": "ready" if status == "ready" else "not ready"})
         else:
             self.write({"status": status, "release": self.settings["release"]})
