@@ -6,6 +6,7 @@ import shlex
 import socket
 import ssl
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ RATE = 50
 CONNECTIONS = 16
 
 
-class Repository:
+class Repository(ABC):
     """A project under version control, and what its owners do with it to bring it elsewhere."""
 
     project: Project
@@ -57,22 +58,22 @@ class Repository:
         show = ["git", "show", "--no-patch", date, "--format=%cd-%h", "--abbrev=8"]
         return self.project.must(*show, TZ="UTC").strip()
 
+    @abstractmethod
     def command(self, target: str) -> list[str]:
         """What runs this target of the project's Makefile."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def variables(self) -> dict[str, str]:
         """The environment variables in which targets run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def client(self) -> httpx.Client:
         """A browser without a window at the site."""
-        raise NotImplementedError
 
+    @abstractmethod
     def add_user(self) -> tuple[str, str]:
         """Make an account; return its name and password."""
-        raise NotImplementedError
 
     def make(self, target: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run one of the project's targets with more variables; return what it says."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -122,14 +123,17 @@ async def test_settings_in_the_file_reach_opentelemetry(
     assert receiver.headers[0]["x-token"] == "abc"
 
 
-async def test_a_collector_that_is_away_delays_nothing(start: Start) -> None:
-    """Requests are answered, and the process ends, where nothing listens."""
-    process = await start(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
-    await process.answers()
-    assert (await process.browser.get("/login")).code == 200
-    process.send(signal.SIGTERM)
-    async with asyncio.timeout(10):
-        assert await process.end() == 0
+@pytest.mark.parametrize("listens", [False, True])
+async def test_a_collector_that_is_away_delays_nothing(start: Start, listens: bool) -> None:
+    """Requests are answered, and the process ends, whether it refuses or is silent."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1] if listens else 1
+        process = await start(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}")
+        await process.answers()
+        assert (await process.browser.get("/login")).code == 200
+        process.send(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            assert await process.end() == 0
 
 
 async def test_what_is_not_wanted_is_not_loaded() -> None:
