@@ -1,5 +1,6 @@
 """A project with PostgreSQL, on a real server that restarts, hangs and is away."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -208,6 +209,36 @@ def test_the_tests_server_ends_with_them(
         "the server has ended",
         evidence=lambda: f"{processes_in(folder)}",
     )
+
+
+def test_all_rows_move_here_and_back(
+    default_project: Project, postgresql_project: Project, postgresql: Any, tmp_path: Path
+) -> None:
+    """The rows of an SQLite project are those of a PostgreSQL project afterwards, and the way back.
+
+    Accounts keep their passwords; a new one does not get the number of an old one.
+    """
+    small, large = default_project, postgresql_project
+    places = [
+        (small, f"sqlite+aiosqlite:///{tmp_path}/one.sqlite3"),
+        (large, postgresql.url("moved")),
+        (small, f"sqlite+aiosqlite:///{tmp_path}/two.sqlite3"),
+    ]
+    rows = []
+    for number, (project, url) in enumerate(places):
+        program = project.program(project.slug)
+        project.must(program, "migrate", DATABASE_URL=url)
+        if number:
+            said = project.must(program, "import", f"{tmp_path}/{number - 1}", DATABASE_URL=url)
+            assert f"{number:>9} users" in said
+        add = (program, "user", "add", f"user{number}", "--password-stdin")
+        project.must(*add, typed="correct horse battery", DATABASE_URL=url)
+        project.must(program, "export", f"{tmp_path}/{number}", DATABASE_URL=url)
+        lines = (tmp_path / f"{number}").read_text().splitlines()[:-1]
+        rows.append({line for line in lines if line.startswith('["users"')})
+    assert rows[0] < rows[1] < rows[2]
+    numbers = [json.loads(line)[1]["id"] for line in rows[2]]
+    assert sorted(numbers) == [1, 2, 3]
 
 
 def test_the_lines_of_the_ci_pass(postgresql_project: Project) -> None:

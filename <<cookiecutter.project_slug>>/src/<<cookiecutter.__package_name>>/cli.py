@@ -7,7 +7,7 @@ import json
 import logging
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -79,6 +79,14 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("restore", help="replace the database by the copy in a file")
     command.add_argument("file", type=Path)
     command.set_defaults(command=run_restore)
+
+    command = commands.add_parser("export", help="write all rows for another kind of database")
+    command.add_argument("file", type=Path)
+    command.set_defaults(command=run_export)
+
+    command = commands.add_parser("import", help="read such rows into an empty database")
+    command.add_argument("file", type=Path)
+    command.set_defaults(command=run_import)
 
     user = commands.add_parser("user", help="manage accounts")
     actions = user.add_subparsers(metavar="ACTION", required=True)
@@ -165,6 +173,34 @@ def run_backup(options: argparse.Namespace) -> None:
 def run_restore(options: argparse.Namespace) -> None:
     restore(load_settings().database_url, options.file)
     print(f"The database is as it was when {options.file} was made.")
+
+
+def run_export(options: argparse.Namespace) -> None:
+    from .operations.transfer import export_rows
+
+    transfer(export_rows, options.file)
+    print(f"{options.file} holds these rows.")
+
+
+def run_import(options: argparse.Namespace) -> None:
+    from .operations.transfer import import_rows
+
+    transfer(import_rows, options.file)
+    print("The database holds these rows: they were read again and compared with the file.")
+
+
+def transfer(
+    work: Callable[[str, Path], Coroutine[None, None, dict[str, int]]], file: Path
+) -> None:
+    """Export or import; print the number of rows in each table."""
+    from .operations.transfer import TransferError
+
+    try:
+        rows = asyncio.run(work(load_settings().database_url, file))
+    except TransferError as error:
+        sys.exit(str(error))
+    for table, number in rows.items():
+        print(f"{number:>9} {table}")
 
 
 def run_check(options: argparse.Namespace) -> None:
