@@ -2,8 +2,9 @@
 
 PYTHON ?= python3
 BIN = .venv/bin
-# What starts no service stands in these folders, and pytest need not read the others.
-FAST = $(BIN)/pytest -n auto --dist loadgroup -m "not full" tests/answers tests/rendered
+# What starts no service stands in these folders, and pytest need not read the others. A fork has
+# its own tests in own/.
+FAST = $(BIN)/pytest -n auto --dist loadgroup -m "not full" tests/answers tests/rendered $(wildcard own)
 
 # Where it is set, each of a thousand programs that tests start compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE

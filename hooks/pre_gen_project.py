@@ -189,6 +189,18 @@ def is_number(answer):
     return re.fullmatch(r"[1-9][0-9]{0,4}", answer)
 
 
+def of_a_fork(name):
+    """The check of a text that only a fork asks for: its rule in `_rules`, or any short text."""
+    if name not in ANSWERS.get("_rules", {}):
+        return text(200)
+    pattern, allowed = ANSWERS["_rules"][name]
+
+    def check(answer):
+        return None if re.fullmatch(pattern, answer) else f"is {answer!r}; allowed: {allowed}"
+
+    return check
+
+
 CHECKS = (
     ("project_name", text(60)),
     ("project_slug", slug),
@@ -218,7 +230,9 @@ def given_though_derived():
 
 
 def problems():
-    for name, check in CHECKS:
+    known = dict(CHECKS)
+    others = [name for name in ANSWERS if not name.startswith("_") and name not in known]
+    for name, check in (*CHECKS, *((name, of_a_fork(name)) for name in others)):
         answer = str(ANSWERS[name])
         if problem := printable(answer) or check(answer):
             yield name, problem

@@ -23,6 +23,12 @@ from cookiecutter.main import cookiecutter
 TEMPLATE = Path(__file__).resolve().parent.parent
 CONTEXT = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
 QUESTIONS = {name: default for name, default in CONTEXT.items() if not name.startswith("_")}
+# What a fork asks beside that stands in a place of its own, and its other files in a folder.
+_names = list(CONTEXT)
+OF_A_FORK = QUESTIONS.keys() & set(
+    _names[_names.index("_fork_from_here") : _names.index("_fork_to_here")]
+)
+FORK = TEMPLATE / "own"
 CHOICES = {name: options for name, options in QUESTIONS.items() if isinstance(options, list)}
 COMBINATIONS = [
     dict(zip(CHOICES, options, strict=True)) for options in itertools.product(*CHOICES.values())

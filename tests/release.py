@@ -13,20 +13,22 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bake import CONTEXT, TEMPLATE, bake, covering, files_of
+from tests.bake import CONTEXT, FORK, TEMPLATE, bake, covering, files_of
 from tests.history import git
 
 VERSION = CONTEXT["__template_version"]
-CHANGELOG = TEMPLATE / "CHANGELOG.md"
+# A fork's releases have a record of their own, which no merge from upstream touches.
+RECORDS = FORK if FORK.exists() else TEMPLATE
+CHANGELOG = RECORDS / "CHANGELOG.md"
 # The digest of what each released version renders.
-RELEASES = TEMPLATE / "releases.json"
+RELEASES = RECORDS / "releases.json"
 UNRELEASED = "## [Unreleased]\n"
 # These differ in each project, whatever the version.
 OWN_OF_A_PROJECT = {".env", ".cruft.json"}
 
 
 def released() -> dict[str, str]:
-    return json.loads(RELEASES.read_text(encoding="utf-8"))
+    return json.loads(RELEASES.read_text(encoding="utf-8")) if RELEASES.exists() else {}
 
 
 def numbers(version: str) -> tuple[int, ...]:

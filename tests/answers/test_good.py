@@ -125,7 +125,9 @@ def test_a_failed_summary_does_not_fail(output: str, tmp_path: Path) -> None:
 
 def test_every_question_reads_as_a_sentence() -> None:
     """Each question has a sentence, and each choice a label; one is recommended."""
-    prompts = CONTEXT["__prompts__"]
+    prompts = {
+        name: text for name, text in CONTEXT["__prompts__"].items() if not name.startswith("_")
+    }
     assert list(prompts) == list(QUESTIONS)
     for name, default in QUESTIONS.items():
         if isinstance(default, list):

@@ -2,14 +2,18 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bake import COMBINATIONS, TEMPLATE
-from tests.history import commit, git
+import pytest
+
+from tests.bake import FORK as OWN
+from tests.bake import TEMPLATE, package_of
+from tests.history import commit, edit, git, repository_of_the_template
 
 TEXT = (TEMPLATE / "docs" / "your-own.md").read_text(encoding="utf-8")
 ADDRESS = "https://git.example.com/org/tornado-deploy"
@@ -17,7 +21,41 @@ Terminal = Callable[..., subprocess.CompletedProcess[str]]
 
 
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
-ANSWERS, GENERATE, FORK, MERGE = [text for _, text in BLOCKS]
+ANSWERS, GENERATE, FORK, SENTENCES, QUESTIONS, FILES, MERGE = [text for _, text in BLOCKS]
+MARK = re.compile(r'^ +"_fork_from_here": ".*",\n', re.MULTILINE)
+FILE = "<<cookiecutter.project_slug>>"
+PACKAGE = f"{FILE}/src/<<cookiecutter.__package_name>>"
+# Of all tests those that a fork's own questions and files could fail.
+GUARDS = (
+    "tests/answers/test_good.py::test_every_question_reads_as_a_sentence",
+    "tests/rendered/test_files.py::test_a_trace_is_found",
+    "tests/rendered/test_files.py::test_every_derived_value_is_used",
+    *(
+        f"tests/rendered/test_files.py::{name}[nginx-supervisord-sqlite-github-office]"
+        for name in (
+            "test_every_file_can_be_read",
+            "test_the_map_is_true",
+            "test_choices_that_were_not_made_leave_no_trace",
+            "test_text_files_end_cleanly",
+        )
+    ),
+)
+# What upstream does later, beside each place of a fork: in a file, after a line, these lines.
+LATER = [
+    ("cookiecutter.json", '  "ci": ["github", "gitlab", "none"],\n', '  "tone": "warm",\n'),
+    (
+        "cookiecutter.json",
+        '      "none": "nothing"\n    },\n',
+        '    "tone": "Tone of its pages",\n',
+    ),
+    ("cookiecutter.json", '  "_copy_without_render": [', '"*/later/*", '),
+    ("CHANGELOG.md", "## [Unreleased]\n", "\n- Later.\n"),
+    ("releases.json", "{", '"0.0.1": "a digest"'),
+    (f"{FILE}/README.md", "## Test\n", "\nLater << cookiecutter.tone >>.\n"),
+    (f"{FILE}/pyproject.toml", "[tool.ruff]\n", "# Later.\n"),
+    (f"{PACKAGE}/static/style.css", "/* Text */\n", "/* Later. */\n"),
+    (f"{PACKAGE}/static/robots.txt", "User-agent: *\n", "# Later.\n"),
+]
 
 
 def test_a_file_gives_everyone_the_same_answers(terminal: Terminal, tmp_path: Path) -> None:
@@ -35,27 +73,62 @@ def test_a_file_gives_everyone_the_same_answers(terminal: Terminal, tmp_path: Pa
     assert any(name.startswith("psycopg") for name in described["dependencies"])
 
 
+@pytest.mark.skipif(OWN.exists(), reason="the page begins with a clone of upstream")
 def test_a_fork_merges_a_later_version(terminal: Terminal, tmp_path: Path) -> None:
-    """A fork with its own file merges a later version, and generates from both."""
-    ours = tmp_path / "ours"
-    shell(tmp_path, f"git clone --quiet '{TEMPLATE}' '{ours}'")
-    shell(tmp_path, FORK.replace(ADDRESS, str(ours)))
-    changed = ours / "<<cookiecutter.project_slug>>" / "README.md"
-    changed.write_text(changed.read_text(encoding="utf-8") + "\nA new line.\n", encoding="utf-8")
-    shell(ours, "git switch --quiet --force-create main HEAD && git commit --quiet -am Later")
+    """A fork made as the page says merges an upstream that changed the lines beside its own.
+
+    There is no conflict, its own tests and ours are content before and after, and a project has
+    both parts.
+    """
+    upstream, fork = tmp_path / "upstream", tmp_path / "our-template"
+    upstream.mkdir()
+    repository_of_the_template(upstream, tag="0.0.1")
+    shell(tmp_path, FORK.replace(ADDRESS, str(upstream)))
+    asked = fork / "cookiecutter.json"
+    sentences, questions = MARK.findall(asked.read_text(encoding="utf-8"))
+    edit(asked, sentences, f"{sentences}\n{SENTENCES}")
+    edit(asked, questions, f"{questions}\n{QUESTIONS}")
+    shell(fork, FILES)
+    guard = f"'{sys.executable}' -B -m pytest -q -p no:cacheprovider own {shlex.join(GUARDS)}"
+    shell(fork, guard)
+
+    for name, line, added in LATER:
+        edit(upstream / name, line, line + added)
+    edit(upstream / "cookiecutter.json", '__template_version": "0', '__template_version": "9')
+    commit(upstream, "Later")
+    git(upstream, "tag", "9.0.0")
     pull, check = MERGE.splitlines()
     assert check == "make test"
-    shell(tmp_path / "our-template", pull.replace(ADDRESS, str(ours)))
-    # Of all those tests, the one that a file of an unknown kind fails.
-    combination = "-".join(COMBINATIONS[0].values())
-    one = f"tests/rendered/test_files.py::test_every_file_can_be_read[{combination}]"
-    shell(tmp_path / "our-template", f"'{sys.executable}' -B -m pytest -q '{one}'")
+    shell(fork, pull.replace(ADDRESS, str(upstream)))
+    assert git(fork, "tag") == ""
+    shell(fork, guard)
 
-    made = terminal(tmp_path / "our-template", "--no-input")
+    made = terminal(fork, "--no-input", "cost_center=1234")
     assert made.returncode == 0, made.stderr
     project = tmp_path / "my-service"
-    assert (project / "CODEOWNERS").read_text() == "* @platform\n"
-    assert (project / "README.md").read_text(encoding="utf-8").endswith("\nA new line.\n")
+    assert (
+        project / "deploy" / "owner.yml"
+    ).read_text() == 'cost_center: "1234"\non_call: office\n'
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    for part in ("Later warm.", "tornado-deploy\n1.0.0", "Maintained by The Platform Team"):
+        assert part in readme
+    refused = terminal(fork, "--no-input", "cost_center=12", "tone=", "-o", tmp_path / "none")
+    assert "cost_center is '12'; allowed: four digits." in refused.stderr
+    assert "tone is empty" in refused.stderr
+    assert "#0b4f8a" in (package_of(project) / "static" / "theme.css").read_text()
+
+
+def test_a_fork_has_lint_rules_of_its_own(bake: Callable[..., Path]) -> None:
+    """The example's ruff.toml adds to the rules of pyproject.toml, and takes none away."""
+    project = bake()
+    rules = re.search(r"ruff.toml << 'END'\n(.*?)END\n", FILES, re.DOTALL)[1]
+    (project / "ruff.toml").write_text(rules)
+    bad = 'import os\n\nTEXT = " ".join(["a", "b"])\n'
+    (project / "tests" / "test_bad.py").write_text(bad)
+    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format", "concise"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    found = re.findall(r"^(\S+?):\d+:\d+: ([A-Z]+\d+)", done.stdout, re.MULTILINE)
+    assert found == [("tests/test_bad.py", "F401"), ("tests/test_bad.py", "FLY002")]
 
 
 def test_a_platform_team_sees_where_each_service_stands(project: Path, tmp_path: Path) -> None:

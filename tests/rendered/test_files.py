@@ -17,7 +17,17 @@ import yaml
 from markdown_it import MarkdownIt
 from supervisor.options import ServerOptions
 
-from tests.bake import CHOICES, CONTEXT, QUESTIONS, TEMPLATE, bake, files_of, package_of
+from tests.bake import (
+    CHOICES,
+    CONTEXT,
+    FORK,
+    OF_A_FORK,
+    QUESTIONS,
+    TEMPLATE,
+    bake,
+    files_of,
+    package_of,
+)
 
 # `check --url` knows the marks of any server, whatever this project runs; and the template may
 # lie in a folder, or on a host, of any name.
@@ -167,7 +177,9 @@ def parser_of(path: Path) -> Callable[[Path], object]:
     if first.startswith(b"#!"):
         return parse_python if b"python" in first else parse_shell
     # A suffix or, for a file without one, its whole name.
-    return PARSERS[path.suffix or path.name]
+    kind = path.suffix or path.name
+    # A fork need not change this file to have files of its own kinds.
+    return PARSERS.get(kind, only_text) if FORK.exists() else PARSERS[kind]
 
 
 def test_every_file_can_be_read(combination: Path) -> None:
@@ -285,7 +297,9 @@ def test_choices_that_were_not_made_leave_no_trace(
 def test_a_trace_is_found() -> None:
     """Each option has words to search for, or declares none; a file with one is found."""
     assert {name: set(options) for name, options in TRACES.items()} == {
-        name: set(options) for name, options in CHOICES.items() if name != "process_manager"
+        name: set(options)
+        for name, options in CHOICES.items()
+        if name != "process_manager" and name not in OF_A_FORK
     }
     for options in TRACES.values():
         for option, words in options.items():

@@ -10,8 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.bake import TEMPLATE
 from tests.history import commit, edit, git, repository_of_the_template
-from tests.release import VERSION, digest_of_all, problem, released, tree_digest
+from tests.release import (
+    CHANGELOG,
+    RELEASES,
+    VERSION,
+    digest_of_all,
+    problem,
+    released,
+    tree_digest,
+)
 
 PYTHON = (sys.executable, "-B")
 
@@ -61,20 +70,21 @@ def test_a_release_is_made(tmp_path: Path) -> None:
     The commands that it prints make a tag of that name.
     """
     repository_of_the_template(tmp_path, tag="0.0.1")
-    (tmp_path / "releases.json").write_text("{}\n")
-    edit(tmp_path / "CHANGELOG.md", "## [Unreleased]\n", "## [Unreleased]\n\n- A change.\n")
+    changes, releases = (tmp_path / file.relative_to(TEMPLATE) for file in (CHANGELOG, RELEASES))
+    releases.write_text("{}\n")
+    edit(changes, "## [Unreleased]\n", "## [Unreleased]\n\n- A change.\n")
     refused = run(tmp_path, "-m", "tests.release")
     assert (refused.returncode, "commit first" in refused.stderr) == (1, True)
     commit(tmp_path, "A change")
 
     done = run(tmp_path, "-m", "tests.release")
     assert done.returncode == 0, done.stderr
-    changelog = (tmp_path / "CHANGELOG.md").read_text(encoding="utf-8")
+    changelog = changes.read_text(encoding="utf-8")
     heading = (
         rf"## \[Unreleased\]\n\n## \[{re.escape(VERSION)}\] - \d{{4}}-\d\d-\d\d\n\n- A change\."
     )
     assert re.search(heading, changelog)
-    assert json.loads((tmp_path / "releases.json").read_text()).keys() == {VERSION}
+    assert json.loads(releases.read_text()).keys() == {VERSION}
     *commands, push = re.findall("^  git (.*)", done.stdout, re.MULTILINE)
     assert push == f"push origin HEAD {VERSION}"
     for command in commands:

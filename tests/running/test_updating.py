@@ -22,6 +22,7 @@ EARLIER = "0.0.9"
 LATER = CONTEXT["__template_version"]
 DROPPED_SINCE = "/dropped-since/"
 BY_HAND = "- Greet everybody by hand.\n"
+OF_A_FORK = "- Greet the platform team."
 # Behind what this machine may configure for git, for which no file is read.
 NOBODY = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 # What an update changes is tested elsewhere; here only the team's own part.
@@ -87,6 +88,10 @@ def write_later(folder: Path) -> None:
     text = changelog.read_text(encoding="utf-8")
     news = f"## [Unreleased]\n\n## [{LATER}] - 2026-01-01\n\n### By hand\n\n{BY_HAND}\n"
     changelog.write_text(text.replace("## [Unreleased]\n", news, 1), encoding="utf-8")
+    # The template may be a fork, with a changelog of its own.
+    (folder / "own").mkdir()
+    fork = f"## [Unreleased]\n\n## [{LATER}] - 2026-01-01\n\n### By hand\n\n{OF_A_FORK}\n"
+    (folder / "own" / "CHANGELOG.md").write_text(fork)
     project = folder / "<<cookiecutter.project_slug>>"
     package = project / "src" / "<<cookiecutter.__package_name>>"
     for lock in ("requirements.txt", "requirements-dev.txt"):
@@ -98,7 +103,7 @@ def write_later(folder: Path) -> None:
     for name, old in {
         "routes.py": '"""Your URLs',
         "settings.py": '"""Your settings',
-        "static/style.css": "/* The look",
+        "static/theme.css": "/* Colours,",
         "accounts/tables.py": '"""The tables',
     }.items():
         edit(package / name, old, old.replace(" ", " new: ", 1))
@@ -118,7 +123,7 @@ def make_it_ours(project: Project) -> None:
     nickname = "    nickname: Mapped[str | None] = mapped_column(String(64))\n"
     edit(package / "accounts" / "tables.py", name, name + nickname)
     (package / "migrations" / "versions" / "0003_nickname.py").write_text(NICKNAMES)
-    edit(package / "static" / "style.css", "--card: #ffffff", "--card: #fffff0")
+    edit(package / "static" / "theme.css", "--card: #ffffff", "--card: #fffff0")
     page = package / "templates" / "home.html"
     text = page.read_text(encoding="utf-8")
     end = "{% end %}\n"
@@ -244,6 +249,7 @@ def test_ci_updates_what_a_team_has_made_its_own(updating: Updating, tmp_path: P
     assert "Locked anew, since both had changed requirements.txt." in said.stdout
     assert "New question tone: answered 'warm'" in said.stdout
     assert BY_HAND.strip() in said.stdout
+    assert OF_A_FORK in said.stdout
     assert f"{LATER}:" in said.stdout
 
     proposed = updating.run(*proposal_of(job), PATH=path, NOTES=str(notes))
@@ -261,7 +267,7 @@ def test_ci_updates_what_a_team_has_made_its_own(updating: Updating, tmp_path: P
     for name, ours in {
         "routes.py": "Hello, name=",
         "settings.py": GREETING,
-        "static/style.css": "--card: #fffff0",
+        "static/theme.css": "--card: #fffff0",
         "accounts/tables.py": "nickname",
     }.items():
         text = (project.package / name).read_text()
