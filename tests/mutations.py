@@ -340,6 +340,13 @@ ROWS = [
         f"{HERE}test_ci.py",
     ),
     Mutation(
+        "deploys from CI",
+        f"{FOLDER}/<% if cookiecutter.ci == 'gitlab' %>.gitlab-ci.yml<% endif %>",
+        "(umask 077 && printf '%s\\n' \"$DEPLOY_KEY\"",
+        "(umask 022 && printf '%s\\n' \"$DEPLOY_KEY\"",
+        f"{HERE}test_ci.py::test_a_deploy_has_its_own_key",
+    ),
+    Mutation(
         "updates of the template",
         "hooks/post_gen_project.py",
         'open(".cruft.json", "w"',

@@ -1,7 +1,10 @@
 """The files for GitHub and GitLab run the same commands, which the project has."""
 
+import base64
 import json
+import os
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import run
@@ -107,6 +110,106 @@ def test_what_is_new_is_asked_for_each_week(ci: str, bake: Callable[..., Path]) 
     (what,) = job["parallel"]["matrix"] if ci == "gitlab" else [job["strategy"]["matrix"]]
     assert [*what.values()] == [["update", "locks"]]
     assert "push" in "\n".join(proposal_of(job))
+
+
+DEPLOYS = {
+    "servers": {},
+    "cluster": {"process_manager": "containers", "database": "postgresql"},
+}
+
+
+@pytest.mark.parametrize("answers", DEPLOYS.values(), ids=DEPLOYS)
+@pytest.mark.parametrize("ci", [ci for ci, names in FILES.items() if names])
+def test_a_tag_is_deployed_where_that_is_wanted(
+    ci: str, answers: dict[str, str], bake: Callable[..., Path]
+) -> None:
+    """The job runs for a tag if DEPLOY is true, after all checks, one at a time.
+
+    Its environment may hold it back.
+    """
+    job = jobs_of(bake(ci=ci, **answers))["deploy"]
+    assert (job.get("if") or job["rules"][0]["if"]) in (
+        "vars.DEPLOY == 'true' && github.ref_type == 'tag'",
+        '$CI_COMMIT_TAG && $DEPLOY == "true"',
+    )
+    assert job["needs"] == (["check", "image"] if answers else ["check"])
+    assert job["environment"]["name"] == "production"
+    assert (job.get("concurrency") or job["resource_group"]) == "production"
+
+
+@pytest.mark.parametrize("answers", DEPLOYS.values(), ids=DEPLOYS)
+def test_a_deploy_has_its_own_key(
+    answers: dict[str, str], bake: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Both services run the lines that give ssh a key, hosts to trust, and what the engine needs.
+
+    Nobody else may read the key; a job without one fails, and says where the way is described.
+    """
+    github = bake(ci="github", project_slug="one", **answers)
+    gitlab = bake(ci="gitlab", project_slug="two", **answers)
+    lines = script_of(jobs_of(github)["deploy"])
+    assert lines == script_of(jobs_of(gitlab)["deploy"])
+
+    programs, home = tmp_path / "bin", tmp_path / "home"
+    programs.mkdir()
+    for name, line in {
+        "getent": f"echo x:x:0:0:x:{home}:/bin/sh",
+        "make": 'echo "make $@"',
+        "docker": 'echo "docker $@ $(cat)"',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{line}\n")
+        (programs / name).chmod(0o755)
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "cookie_secret").write_text("secret")
+    packed = run(
+        ["tar", "-c", "-C", tmp_path, "secrets"], stdout=subprocess.PIPE, check=True
+    ).stdout
+    variables = {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "DEPLOY_KEY": "first line\nlast line",
+        "DEPLOY_KNOWN_HOSTS": "host key",
+        "DEPLOY_SECRETS": base64.b64encode(packed).decode(),
+        "IMAGE": "registry.example.com/one",
+        "REGISTRY_USER": "me",
+        "REGISTRY_PASSWORD": "pass",
+    }
+
+    def deploy(**more: str) -> subprocess.CompletedProcess[str]:
+        command = ["sh", "-ec", "\n".join(lines)]
+        return run(
+            command,
+            cwd=github,
+            env=variables | more,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    refused = deploy(DEPLOY_KEY="")
+    assert (refused.returncode, "Deploy from CI" in refused.stdout) == (1, True)
+    assert "## Deploy from CI" in (github / "deploy" / "README.md").read_text()
+    assert not home.exists()
+    done = deploy()
+    assert done.returncode == 0
+    login = "docker login --username me --password-stdin registry.example.com pass"
+    assert done.stdout.splitlines() == ([login] if answers else []) + ["make deploy"]
+    key = home / ".ssh" / "id_ed25519"
+    assert key.read_text() == "first line\nlast line\n"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert (home / ".ssh" / "known_hosts").read_text() == "host key\n"
+    if answers:
+        assert (github / "deploy" / "secrets" / "cookie_secret").read_text() == "secret"
+
+
+def test_zizmor_finds_nothing(bake: Callable[..., Path]) -> None:
+    """Workflows hold no known weakness: in projects, and in this repository."""
+    projects = [
+        bake(ci="github", project_slug=name, **answers) for name, answers in DEPLOYS.items()
+    ]
+    folders = [folder / ".github" for folder in (TEMPLATE, *projects) if folder.exists()]
+    command = [tools("zizmor") / "zizmor", "--offline", "--no-progress", *folders]
+    done = run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_clone_of_gitlab_is_closed(bake: Callable[..., Path], tmp_path: Path) -> None:
