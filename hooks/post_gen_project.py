@@ -99,16 +99,20 @@ def same_again():
 def summary(link, secret):
     answers = ANSWERS
     slug = answers["project_slug"]
+    sign_in = {
+        "passwords": f"  .venv/bin/{slug} user add demo",
+        "sso": "  docs/single-sign-on.md   # what to set in .env to sign in",
+    }[answers["sign_in"]]
     return f"""\
 Made {answers["project_name"]} in {os.getcwd()}, {secret}.
 Processes: {answers["process_count"]}, on ports {answers["first_port"]} to \
 {answers["__last_port"]}; load balancer: {answers["load_balancer"]}, \
 on port {answers["__balancer_port"]}.
-Database: {answers["database"]}. CI: {answers["ci"]}.
+Database: {answers["database"]}. Sign-in: {answers["sign_in"]}. CI: {answers["ci"]}.
 Link for `make update`: {link}.
 Next:
   cd {slug} && make setup
-  .venv/bin/{slug} user add demo
+{sign_in}
   make run                  # then open http://localhost:{answers["__debug_port"]}
 To repeat without questions:
   {same_again()}"""

@@ -35,7 +35,7 @@ TAKEN = frozenset(
     aiosqlite alembic annotated_types argon2 argon2_cffi argon2_cffi_bindings cffi dotenv greenlet
     mako markupsafe prometheus_client pycparser pydantic pydantic_core pydantic_settings
     python_dotenv sqlalchemy tornado typing_extensions typing_inspection tzdata uvloop asyncpg
-    psycopg psycopg_binary psycopg_c psycopg_pool
+    psycopg psycopg_binary psycopg_c psycopg_pool cryptography joserfc
 
     ast_serialize boolean boolean_py cachecontrol certifi cffi_gen_src cfgv charset_normalizer
     colorama coverage cyclonedx cyclonedx_python_lib defusedxml distlib doesitcache execnet filelock

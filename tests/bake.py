@@ -11,6 +11,7 @@ import runpy
 import socket
 import tempfile
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from types import CodeType
 from unittest import mock
@@ -38,14 +39,14 @@ COMBINATIONS = [
 ON_SERVERS = [answers for answers in COMBINATIONS if answers["process_manager"] != "containers"]
 
 
-def covering(choices: int = 2, *, leaving_out: str = "") -> list[dict[str, str]]:
+def covering(choices: int = 2, *, leaving_out: Collection[str] = ()) -> list[dict[str, str]]:
     """As few combinations as hold the options of each two choices (or more), or nearly so few.
 
-    A choice that is left out may have any option.
+    A choice that is left out has its first option.
     """
 
     def pairs(answers: dict[str, str]) -> set[tuple[tuple[str, str], ...]]:
-        counted = [item for item in answers.items() if item[0] != leaving_out]
+        counted = [item for item in answers.items() if item[0] not in leaving_out]
         return set(itertools.combinations(counted, choices))
 
     missing = set().union(*map(pairs, COMBINATIONS))

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bake import TEMPLATE
+from tests.bake import CHOICES, TEMPLATE
 from tests.environment import environment
 from tests.running.projects import Project
 
@@ -23,13 +23,17 @@ CAUGHT, SURVIVED = 1, 0  # as pytest ends: tests have failed, all have passed
 
 @dataclass(frozen=True)
 class Mutation:
-    """A claim, and the change that breaks it; `tests` are given where SECURITY.md names none."""
+    """A claim, and the change that breaks it; `tests` are given where SECURITY.md names none.
+
+    `sign_in` is the answer with which the project makes the claim.
+    """
 
     claim: str
     file: str
     before: str
     after: str
     tests: str = ""
+    sign_in: str = "passwords"
 
 
 PROMISES = [
@@ -260,6 +264,41 @@ PROMISES = [
         "self.connections.in_flight >= self.max_in_flight",
         "self.connections.in_flight >= 1000 * self.max_in_flight",
     ),
+    Mutation(
+        "A logout ends a session at once, here and at the provider",
+        "handlers/login.py",
+        "        if id_token:\n",
+        "        if False:\n",
+        sign_in="sso",
+    ),
+    Mutation(
+        "Only an answer of the provider to this very sign-in signs in",
+        "provider.py",
+        'if not hmac.compare_digest(answer.get("state", "").encode(), pending.state.encode()):',
+        "if False:",
+        sign_in="sso",
+    ),
+    Mutation(
+        "Only the provider's signature counts, not `alg: none` and no shared secret",
+        "provider.py",
+        "await self._key_set(), algorithms=ALGORITHMS)",
+        'await self._key_set(), algorithms=[*ALGORITHMS, "none"])',
+        sign_in="sso",
+    ),
+    Mutation(
+        "Issuer, audience, nonce and times of an ID token are checked",
+        "provider.py",
+        'nonce={"essential": True, "value": nonce},',
+        'nonce={"essential": True},',
+        sign_in="sso",
+    ),
+    Mutation(
+        "Only users on the allow-list sign in; an address counts when it is verified",
+        "accounts/identity.py",
+        '.lower() if identity.email_verified else ""',
+        ".lower()",
+        sign_in="sso",
+    ),
 ]
 
 HERE = "tests/rendered/"
@@ -280,6 +319,14 @@ ROWS = [
         "if user is None or not right:",
         "if user is None:",
         "tests/accounts/test_accounts.py",
+    ),
+    Mutation(
+        "single sign-on",
+        "provider.py",
+        '"code_challenge_method": "S256"',
+        '"code_challenge_method": "plain"',
+        "tests/handlers/test_single_sign_on.py",
+        sign_in="sso",
     ),
     Mutation(
         "a live page",
@@ -438,18 +485,24 @@ def result_of(mutation: Mutation, file: Path, folder: Path, python: Path | str, 
 def main(words: list[str]) -> int:
     bad = 0
     with tempfile.TemporaryDirectory(prefix="mutations-") as scratch:
-        project = Project.render(Path(scratch, "project"), project_slug="my-service")
-        project.set_up(packages=environment(project.folder).parent)
+        projects = {
+            sign_in: Project.render(
+                Path(scratch, sign_in), project_slug="my-service", sign_in=sign_in
+            )
+            for sign_in in CHOICES["sign_in"]
+        }
+        for project in projects.values():
+            project.set_up(packages=environment(project.folder).parent)
         copy = Path(scratch, "template")
         subprocess.run(["git", "clone", "--quiet", TEMPLATE, copy], check=True)
         for name in (".venv", ".cache"):
             (copy / name).symlink_to(TEMPLATE / name)
 
-        named = claims_of(project.folder)
         for mutation in (*PROMISES, *ROWS):
             if words and not any(word in mutation.claim for word in words):
                 continue
-            tests = mutation.tests or named[mutation.claim]
+            project = projects[mutation.sign_in]
+            tests = mutation.tests or claims_of(project.folder)[mutation.claim]
             if is_of_template(mutation):
                 result = result_of(mutation, copy / mutation.file, copy, sys.executable, tests)
             else:

@@ -1,10 +1,18 @@
 """A browser for the tests: it keeps cookies and sends a form's token back."""
 
 import asyncio
+#% if cookiecutter.sign_in == "sso"
+import html
+import re
+#% endif
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http.cookies import SimpleCookie
+<% if cookiecutter.sign_in == "passwords" %>
 from urllib.parse import urlencode
+<% else %>
+from urllib.parse import urlencode, urlsplit
+<% endif %>
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from tornado.websocket import WebSocketClientConnection, websocket_connect
@@ -13,8 +21,10 @@ from .waiting import DEADLINE_SECONDS
 
 SESSION_COOKIE = "<< cookiecutter.project_slug >>-session"
 XSRF_COOKIE = "<< cookiecutter.project_slug >>-xsrf"
+<% if cookiecutter.sign_in == "passwords" %>
 PASSWORD = "correct horse battery staple"
 BETTER = "seven green bicycles underwater"
+<% endif %>
 
 
 def cookies_of(response: HTTPResponse) -> SimpleCookie:
@@ -25,6 +35,16 @@ def cookies_of(response: HTTPResponse) -> SimpleCookie:
     return cookies
 
 
+<% if cookiecutter.sign_in == "sso" %>
+def left_for(response: HTTPResponse) -> str:
+    """Return where a page sends the browser on."""
+    page = response.body.decode()
+    found = re.search(r'http-equiv="refresh" content="0; url=([^"]+)"', page)
+    assert found, page
+    return html.unescape(found[1])
+
+
+<% endif %>
 async def next_message(socket: WebSocketClientConnection) -> str | None:
     """Return the next message of the server, None if it closes the socket instead."""
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -90,8 +110,21 @@ class Browser:
         token = {"_xsrf": self.cookies[self.xsrf_cookie]}
         return await self.request("POST", path, {**token, **(form or {})}, headers)
 
+<% if cookiecutter.sign_in == "passwords" %>
     async def sign_in(self, name: str = "ada", password: str = PASSWORD) -> HTTPResponse:
         return await self.post("/login", {"name": name, "password": password})
+<% else %>
+    async def sign_in(self, name: str = "ada", target: str = "/") -> HTTPResponse:
+        return await self.get(await self.callback(name, target))
+
+    async def callback(self, name: str = "ada", target: str = "/") -> str:
+        """Sign in at the provider; return the path of this site to which it then leads."""
+        page = await self.post("/login", {"next": target})
+        url = f"{left_for(page)}&{urlencode({'login_hint': name})}"
+        response = await self.client.fetch(url, raise_error=False, follow_redirects=False)
+        back = urlsplit(response.headers["Location"])
+        return f"{back.path}?{back.query}"
+<% endif %>
 
     async def user(self) -> str | None:
         """Return the user who is signed in with this browser, or None."""

@@ -2,11 +2,15 @@
 
 import asyncio
 import getpass
+#% if cookiecutter.sign_in == "passwords"
 import io
+#% endif
 import json
 import subprocess
 import sys
+#% if cookiecutter.sign_in == "passwords"
 from collections.abc import Callable
+#% endif
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -14,9 +18,14 @@ from pathlib import Path
 import pytest
 
 from << cookiecutter.__package_name >> import COMMAND, cli
+#% if cookiecutter.sign_in == "passwords"
 from << cookiecutter.__package_name >>.accounts import Accounts, Client, Throttled
 from << cookiecutter.__package_name >>.accounts.throttle import PER_NAME
 from << cookiecutter.__package_name >>.database import Database
+#% else
+from << cookiecutter.__package_name >>.accounts import AccountError, Accounts, Client
+from << cookiecutter.__package_name >>.database import Database
+#% endif
 from << cookiecutter.__package_name >>.engine import make_database
 from << cookiecutter.__package_name >>.migrations import check_migrations
 from << cookiecutter.__package_name >>.operations import checks
@@ -27,7 +36,12 @@ from << cookiecutter.__package_name >>.runtime.settings import (
 )
 from << cookiecutter.__package_name >>.settings import Settings, load_settings
 
+<% if cookiecutter.sign_in == "passwords" %>
 from .browser import BETTER, PASSWORD
+<% else %>
+from .accounts.people import identity
+from .conftest import EVERYBODY
+<% endif %>
 
 
 @pytest.fixture
@@ -39,6 +53,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, dict[str, ob
     return served
 
 
+<% if cookiecutter.sign_in == "passwords" %>
 @pytest.fixture
 def type_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | bytes], None]:
     """type_in("..."): sets the standard input of the next command."""
@@ -63,6 +78,23 @@ def can_sign_in(name: str, password: str) -> bool:
     return asyncio.run(sign_in()) is not None
 
 
+<% else %>
+def can_sign_in(name: str) -> bool:
+    async def sign_in() -> str | None:
+        database = Database(load_settings().database_url)
+        try:
+            client = Client("192.0.2.1", "Test/1")
+            accounts = Accounts(database, EVERYBODY)
+            return await accounts.sign_in(identity(name), "a token", client)
+        except AccountError:
+            return None
+        finally:
+            await database.close()
+
+    return asyncio.run(sign_in()) is not None
+
+
+<% endif %>
 def exit_code(*arguments: str) -> int | str | None:
     try:
         cli.run(arguments)
@@ -95,12 +127,13 @@ def test_serve_imports_nothing_of_other_commands() -> None:
     """A serving process starts as fast as possible, for the sake of rolling restarts."""
     script = (
         f"import sys, {cli.__name__};"
-        "print(*{'alembic', 'mako', 'zxcvbn'} & {name.partition('.')[0] for name in sys.modules})"
+        "print(*{'alembic', 'mako'<< ", 'zxcvbn'" if cookiecutter.sign_in == "passwords" >>} & {name.partition('.')[0] for name in sys.modules})"
     )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert loaded.stdout.split() == []
 
 
+<% if cookiecutter.sign_in == "passwords" %>
 @pytest.mark.parametrize(
     "arguments", [["serve"], ["migrate"], ["user", "add", "eve", "--password-stdin"]], ids=str
 )
@@ -112,6 +145,13 @@ def test_wrong_settings_are_listed_without_a_traceback(
 ) -> None:
     """A command that needs the settings first lists everything that is wrong with them."""
     type_in(PASSWORD)
+<% else %>
+@pytest.mark.parametrize("arguments", [["serve"], ["migrate"], ["user", "list"]], ids=str)
+def test_wrong_settings_are_listed_without_a_traceback(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """A command that needs the settings first lists everything that is wrong with them."""
+<% endif %>
     monkeypatch.setenv("COOKIE_SECRET", "changeme")
     monkeypatch.setenv("DRAIN_SECONDS", "soon")
     code = exit_code(*arguments)
@@ -134,7 +174,7 @@ def test_help_is_printed(arguments: list[str], capsys: pytest.CaptureFixture[str
     assert COMMAND in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["user"], ["user", "add"]])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["user"], ["user", "<< "add" if cookiecutter.sign_in == "passwords" else "disable" >>"]])
 def test_unknown_commands_and_options_are_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +194,7 @@ def test_migrate_creates_the_database(
     asyncio.run(check_migrations(new_url))
 
 
+<% if cookiecutter.sign_in == "passwords" %>
 def test_an_account_is_made_with_a_password_from_standard_input(
     folder: Path,
     cheap: None,
@@ -274,17 +315,48 @@ def test_an_operator_manages_an_account(
     assert said("attempts", "clear") == "Cleared the failed attempts on all accounts.\n"
 
 
+<% else %>
+def test_an_operator_manages_an_account(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Disable, enable, list, end sessions: each reports its effect; accounts go by numbers."""
+
+    def said(*arguments: str) -> str:
+        cli.run(arguments)
+        return capsys.readouterr().out
+
+    assert can_sign_in("eve")
+    listed = [line.split() for line in said("user", "list").splitlines()]
+    assert [words[1] for words in listed] == ["ada", "bob", "eve"]
+    number = listed[-1][0]
+    assert listed[-1][2] == "eve@example.com"
+    assert said("user", "sessions", number).count("192.0.2.1") == 1
+    assert said("user", "sessions", number, "--end").startswith("Ended 1 sessions")
+    assert said("user", "sessions", number) == ""
+    assert "is disabled" in said("user", "disable", number)
+    assert not can_sign_in("eve")
+    ada, _, eve = said("user", "list").splitlines()
+    assert "disabled" in eve
+    assert "disabled" not in ada
+    assert "is enabled" in said("user", "enable", number)
+    assert can_sign_in("eve")
+
+
+<% endif %>
+#% if cookiecutter.sign_in == "passwords"
 def test_commands_of_operators_are_logged(
     folder: Path, cheap: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
+#% else
+def test_commands_of_operators_are_logged(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+#% endif
     """The security log goes to standard error, with the operating system's user as address."""
-    cli.run(["user", "disable", "ada"])
+    cli.run(["user", "disable", "<< "ada" if cookiecutter.sign_in == "passwords" else "1" >>"])
     entry = json.loads(capsys.readouterr().err)
     assert (entry["logger"], entry["event"]) == ("security", "account_disabled")
     assert entry["account"] == "ada"
     assert entry["address"].startswith(f"{getpass.getuser()} on ")
 
 
+<% if cookiecutter.sign_in == "passwords" %>
 @pytest.mark.parametrize(
     "arguments", [["user", "disable"], ["user", "sessions"], ["attempts", "clear"]], ids=str
 )
@@ -310,6 +382,26 @@ def test_a_database_without_tables_suggests_migrate(
         cli.run(["user", "add", "eve", "--password-stdin"])
 
 
+<% else %>
+@pytest.mark.parametrize("action", ["disable", "enable", "sessions"])
+def test_a_missing_account_is_named(folder: Path, action: str) -> None:
+    """The error shows a mistyped number to the operator."""
+    with pytest.raises(SystemExit, match="There is no account with the number 99"):
+        cli.run(["user", action, "99"])
+
+
+def test_a_database_without_tables_suggests_migrate(
+    folder: Path, new_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command on a database without tables suggests `migrate`."""
+    make_database(new_url)
+    monkeypatch.setenv("DATABASE_URL", new_url)
+    reason = "(no such table|does not exist)"
+    with pytest.raises(SystemExit, match=f"{reason}(.|\n)*{COMMAND} migrate"):
+        cli.run(["user", "list"])
+
+
+<% endif %>
 def test_a_new_secret_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
     """The output of `secret new` is valid in COOKIE_SECRET, and different each time."""
     printed = set()

@@ -13,7 +13,12 @@ from << cookiecutter.__package_name >>.engine import make_database
 
 
 def user(name: str, created_at: datetime | None = None) -> User:
+<% if cookiecutter.sign_in == "passwords" %>
     return User(name=name, password_hash="", created_at=created_at or datetime.now(UTC))
+<% else %>
+    made = created_at or datetime.now(UTC)
+    return User(issuer="", subject=name, name=name, email="", created_at=made)
+<% endif %>
 
 
 async def test_a_transaction_is_atomic(database: Database) -> None:
@@ -60,6 +65,9 @@ async def test_sessions_are_deleted_with_their_user(database: Database) -> None:
                 seen_at=now,
                 address="",
                 user_agent="",
+#% if cookiecutter.sign_in == "sso"
+                id_token="",
+#% endif
             )
         )
     async with database.transaction() as transaction:
@@ -94,7 +102,7 @@ async def test_a_cancelled_ping_leaves_nothing_behind(database: Database) -> Non
     status = database.engine.pool.status()
     assert "Checked out connections: 0" in status or status == "NullPool"
     async with asyncio.timeout(5), database.lock("test") as transaction:
-        await transaction.execute(text("DELETE FROM attempts"))
+        await transaction.execute(text("DELETE FROM sessions"))
 
 
 async def test_a_lock_is_exclusive(database: Database) -> None:

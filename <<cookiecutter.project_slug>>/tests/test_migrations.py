@@ -62,8 +62,13 @@ async def test_the_previous_release_works_with_the_new_schema(new_url: str) -> N
     database = Database(new_url)
     async with database.transaction() as transaction:
         for statement in (
+#% if cookiecutter.sign_in == "passwords"
             "INSERT INTO users (name, password_hash, created_at) VALUES ('eve', '', '2025-01-01')",
             "INSERT INTO attempts (subject, at) VALUES ('name eve', '2025-01-01')",
+#% else
+            "INSERT INTO users (issuer, subject, name, email, created_at)"
+            " VALUES ('https://login.example.com', 'eve', 'Eve', '', '2025-01-01')",
+#% endif
         ):
             await transaction.execute(text(statement))
     await database.close()

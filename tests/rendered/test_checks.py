@@ -15,11 +15,12 @@ import pytest
 from tests.bake import CHOICES, CONTEXT, TEMPLATE, covering, files_of
 from tests.bake import bake as bake_into
 from tests.environment import CACHE, environment, tools
+from tests.relock import QUESTIONS
 from tests.rendered.test_ci import FILES
 
 NASTY = "\"'\\ \\u0041 %s ${x} {{ y }} {% z %} # < > & \N{WOMAN}"
 EXTREMES = [
-    *covering(leaving_out="ci"),
+    *covering(leaving_out=("ci",)),
     {"project_slug": "a"},
     {"project_slug": "s" * 32},
     {"project_slug": "-".join(["ab"] * 11)},
@@ -50,7 +51,7 @@ def test_ruff_finds_nothing(answers: dict[str, str], bake: Callable[..., Path]) 
 
 # A line of Python depends on two choices at most, and on `ci` none.
 @pytest.mark.xdist_group("mypy")
-@pytest.mark.parametrize("answers", covering(leaving_out="ci"), ids=str)
+@pytest.mark.parametrize("answers", covering(leaving_out=("ci",)), ids=str)
 def test_mypy_finds_nothing(
     answers: dict[str, str], bake: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -140,12 +141,16 @@ def test_both_locks_name_the_same_tools(project: Path) -> None:
     assert {name: there[name] for name in shared} == {name: here[name] for name in shared}
 
 
-@pytest.mark.parametrize("database", CHOICES["database"])
+@pytest.mark.parametrize(
+    "answers",
+    [{question: option} for question in QUESTIONS for option in CHOICES[question]],
+    ids=str,
+)
 def test_no_service_can_take_a_name_that_is_in_use(
-    database: str, bake: Callable[..., Path]
+    answers: dict[str, str], bake: Callable[..., Path]
 ) -> None:
     """The refused slugs include every requirement, its modules and its commands."""
-    project = bake(database=database)
+    project = bake(**answers)
     hook = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
     (taken,) = [
         set(node.value.args[0].func.value.value.split())

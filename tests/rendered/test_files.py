@@ -29,13 +29,17 @@ from tests.bake import (
     package_of,
 )
 
-# `check --url` knows the marks of any server, whatever this project runs; and the template may
-# lie in a folder, or on a host, of any name.
-NAMES_ANYTHING = ("checks/site.py", "checks/test_site.py", ".cruft.json")
+# `check --url` knows the marks of any server, whatever this project runs; the template may lie in a
+# folder, or on a host, of any name; and users may sign in at GitLab, whoever checks each change.
+NAMES_ANYTHING = ("checks/site.py", "checks/test_site.py", ".cruft.json", "single-sign-on.md")
 # The words by which a choice is known; a short one would be found in any text.
 TRACES: dict[str, dict[str, set[str]]] = {
     "load_balancer": {"nginx": {"nginx"}, "haproxy": {"haproxy"}},
     "database": {"sqlite": {"sqlite"}, "postgresql": {"postgres", "psycopg"}},
+    "sign_in": {
+        "passwords": {"argon2", "zxcvbn", "user add", "throttle"},
+        "sso": {"oidc", "joserfc", "single sign-on"},
+    },
     "ci": {"github": {"github", "dependabot"}, "gitlab": {"gitlab", "renovate"}, "none": set()},
 }
 ENGINES = rb"(?i:docker|kubernetes|compose\.yml)"

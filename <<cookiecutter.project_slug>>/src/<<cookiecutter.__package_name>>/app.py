@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from . import COMMAND, DESCRIPTION, NAME
-from .accounts import SESSION_MAX_AGE, Accounts
+from .accounts import SESSION_MAX_AGE, Accounts<< ", AllowList" if cookiecutter.sign_in == "sso" >>
 from .database import DATABASE_ERRORS, Database, reason
 from .live import Live
+#% if cookiecutter.sign_in == "sso"
+from .provider import Provider
+#% endif
 from .routes import ROUTES
 from .runtime.application import Service
 from .runtime.translations import load_translations
@@ -25,6 +28,9 @@ PUBLISHED = Path("published")
 COOKIES: dict[str, Any] = {
     "session_cookie_name": f"{COMMAND}-session",
     "xsrf_cookie_name": f"{COMMAND}-xsrf",
+#% if cookiecutter.sign_in == "sso"
+    "pending_cookie_name": f"{COMMAND}-sign-in",
+#% endif
 }
 # Complete: Tornado adds its own expiry if one is missing.
 XSRF_COOKIE = {
@@ -44,7 +50,12 @@ def make_app(settings: Settings, database: Database) -> Service:
     """
     load_translations(FOLDER / "locale", language="en")
     keys = settings.cookie_secret
+#% if cookiecutter.sign_in == "passwords"
     accounts = Accounts(database)
+#% else
+    allowed = AllowList(settings.oidc_allowed_domains, settings.oidc_allowed_groups)
+    accounts = Accounts(database, allowed)
+#% endif
     app = Service(
         ROUTES,
         settings,
@@ -74,6 +85,9 @@ def make_app(settings: Settings, database: Database) -> Service:
         },
         accounts=accounts,
         database=database,
+#% if cookiecutter.sign_in == "sso"
+        provider=Provider(settings),
+#% endif
         **COOKIES,
         **settings.debug_flags,
     )
@@ -90,5 +104,7 @@ async def open_app(settings: Settings) -> AsyncIterator[Service]:
         database = Database(settings.database_url<< ', settings.database_connections' if cookiecutter.database == 'postgresql' >>)
         undo.push_async_callback(database.close)
         app = make_app(settings, database)
+#% if cookiecutter.sign_in == "passwords"
         undo.callback(app.settings["accounts"].close)
+#% endif
         yield app

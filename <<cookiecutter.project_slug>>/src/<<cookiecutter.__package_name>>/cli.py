@@ -1,3 +1,4 @@
+<% set account = "name" if cookiecutter.sign_in == "passwords" else "number" %>
 """The command line: `<< cookiecutter.project_slug >> serve|migrate|backup|user|secret|...`."""
 
 import argparse
@@ -92,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     actions = user.add_subparsers(metavar="ACTION", required=True)
     command = actions.add_parser("list", help="list the accounts")
     command.set_defaults(command=run_user_list)
+<% if cookiecutter.sign_in == "passwords" %>
     for action, run_action, help_text in (
         ("add", run_user_add, "make an account"),
         ("password", run_user_password, "set a new password and end all sessions"),
@@ -102,16 +104,18 @@ def parser() -> argparse.ArgumentParser:
             "--password-stdin", action="store_true", help="read the password from standard input"
         )
         command.set_defaults(command=run_action)
+<% endif %>
     command = actions.add_parser("disable", help="end all sessions and refuse logins")
-    command.add_argument("name")
+    command.add_argument("<< account >>"<< ', type=int, help="its number in `user list`"' if cookiecutter.sign_in == "sso" >>)
     command.set_defaults(command=run_user_disable)
     command = actions.add_parser("enable", help="allow logins to a disabled account again")
-    command.add_argument("name")
+    command.add_argument("<< account >>"<< ', type=int, help="its number in `user list`"' if cookiecutter.sign_in == "sso" >>)
     command.set_defaults(command=run_user_enable)
     command = actions.add_parser("sessions", help="list the sessions of an account")
-    command.add_argument("name")
+    command.add_argument("<< account >>"<< ', type=int, help="its number in `user list`"' if cookiecutter.sign_in == "sso" >>)
     command.add_argument("--end", action="store_true", help="end them all instead")
     command.set_defaults(command=run_user_sessions)
+<% if cookiecutter.sign_in == "passwords" %>
 
     attempts = commands.add_parser("attempts", help="manage failed attempts to sign in")
     command = attempts.add_subparsers(metavar="ACTION", required=True).add_parser(
@@ -119,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("name", nargs="?", help="of this account only")
     command.set_defaults(command=run_attempts_clear)
+<% endif %>
 
     secret = commands.add_parser("secret", help="manage the cookie secret")
     actions = secret.add_subparsers(metavar="ACTION", required=True)
@@ -230,11 +235,17 @@ def run_user_list(_: argparse.Namespace) -> None:
     async def show(accounts: Accounts) -> None:
         for user in await accounts.users.all():
             state = f"disabled {user.disabled_at:%Y-%m-%d}" if user.disabled_at else ""
+<% if cookiecutter.sign_in == "passwords" %>
             print(f"{user.name:<24} made {user.created_at:%Y-%m-%d}  {state}".rstrip())
+<% else %>
+            made = f"made {user.created_at:%Y-%m-%d}"
+            print(f"{user.id:>6} {user.name:<24} {user.email:<32} {made}  {state}".rstrip())
+<% endif %>
 
     with_accounts(show)
 
 
+<% if cookiecutter.sign_in == "passwords" %>
 def run_user_add(options: argparse.Namespace) -> None:
     load_settings()
     password = new_password(options)
@@ -249,19 +260,20 @@ def run_user_password(options: argparse.Namespace) -> None:
     print(f"The account {options.name} has the new password; its sessions have ended.")
 
 
+<% endif %>
 def run_user_disable(options: argparse.Namespace) -> None:
-    with_accounts(lambda accounts: accounts.disable(options.name, operator()))
-    print(f"The account {options.name} is disabled; its sessions have ended.")
+    with_accounts(lambda accounts: accounts.disable(options.<< account >>, operator()))
+    print(f"The account {options.<< account >>} is disabled; its sessions have ended.")
 
 
 def run_user_enable(options: argparse.Namespace) -> None:
-    with_accounts(lambda accounts: accounts.enable(options.name, operator()))
-    print(f"The account {options.name} is enabled.")
+    with_accounts(lambda accounts: accounts.enable(options.<< account >>, operator()))
+    print(f"The account {options.<< account >>} is enabled.")
 
 
 def run_user_sessions(options: argparse.Namespace) -> None:
     async def show(accounts: Accounts) -> None:
-        user = await accounts.users.expect(options.name)
+        user = await accounts.users.expect(options.<< account >>)
         page, more = 0, True
         while more:
             page += 1
@@ -270,22 +282,25 @@ def run_user_sessions(options: argparse.Namespace) -> None:
                 print(f"{session.seen_at:%Y-%m-%d %H:%M} {session.address} {session.user_agent!a}")
 
     async def end(accounts: Accounts) -> None:
-        ended = await accounts.end_sessions(options.name, operator())
-        print(f"Ended {ended} sessions of the account {options.name}.")
+        ended = await accounts.end_sessions(options.<< account >>, operator())
+        print(f"Ended {ended} sessions of the account {options.<< account >>}.")
 
     with_accounts(end if options.end else show)
 
 
+<% if cookiecutter.sign_in == "passwords" %>
 def run_attempts_clear(options: argparse.Namespace) -> None:
     with_accounts(lambda accounts: accounts.clear_attempts(options.name, operator()))
     print(f"Cleared the failed attempts on {options.name or 'all accounts'}.")
 
 
+<% endif %>
 def operator() -> Client:
     """Return the operating system's user as the client, for the security log."""
     return Client(address=f"{getpass.getuser()} on {socket.gethostname()}")
 
 
+<% if cookiecutter.sign_in == "passwords" %>
 def new_password(options: argparse.Namespace) -> str:
     """Read a new password. Raises AccountError if it is mistyped or not UTF-8."""
     if not options.password_stdin:
@@ -300,6 +315,7 @@ def new_password(options: argparse.Namespace) -> str:
         raise AccountError("The password is not UTF-8. Convert it, and send it again.") from None
 
 
+<% endif %>
 def with_accounts(work: Callable[[Accounts], Awaitable[None]]) -> None:
     """Run this work with the accounts of the configured database."""
     url = load_settings().database_url
@@ -313,7 +329,9 @@ def with_accounts(work: Callable[[Accounts], Awaitable[None]]) -> None:
         try:
             await work(accounts)
         finally:
+#% if cookiecutter.sign_in == "passwords"
             accounts.close()
+#% endif
             await database.close()
 
     security_log.addHandler(handler)

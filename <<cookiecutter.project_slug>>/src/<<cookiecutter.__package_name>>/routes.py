@@ -6,13 +6,16 @@ from .handlers.account import Account, EndSession
 from .handlers.api import Me
 from .handlers.home import Home
 from .handlers.live import LiveSocket
-from .handlers.login import Login, Logout
+from .handlers.login import Login, << "LoginCallback, " if cookiecutter.sign_in == "sso" >>Logout
 from .runtime.health import Healthz, MetricsText, Readyz
 from .runtime.static_files import RootFile
 
 ROUTES = [
     url(r"/", Home, name="home"),
     url(r"/login", Login, name="login"),
+#% if cookiecutter.sign_in == "sso"
+    url(r"/login/callback", LoginCallback, name="login_callback"),
+#% endif
     url(r"/logout", Logout, name="logout"),
     url(r"/account", Account, name="account"),
     url(r"/account/sessions", EndSession, name="end_session"),

@@ -2,10 +2,25 @@
 
 from typing import Annotated, Any
 
+<% if cookiecutter.sign_in == "passwords" %>
 from pydantic import AfterValidator
+<% else %>
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_settings import NoDecode
+<% endif %>
 
 from .database import readable_url
 from .runtime.settings import HIDDEN, ProcessSettings, load, setting
+
+<% if cookiecutter.sign_in == "sso" %>
+
+def listed(text: str) -> frozenset[str]:
+    """Read `one,another` into its parts."""
+    return frozenset(filter(None, map(str.strip, text.split(","))))
+
+
+Listed = Annotated[frozenset[str], NoDecode, BeforeValidator(listed)]
+<% endif %>
 
 
 class Settings(ProcessSettings):
@@ -43,6 +58,49 @@ class Settings(ProcessSettings):
         ge=1,
         le=1000,
     )
+<% endif %>
+<% if cookiecutter.sign_in == "sso" %>
+
+    oidc_issuer: str | None = setting(
+        "Single sign-on",
+        "The OpenID provider, as its discovery names itself: https://login.example.com/realms/main.",
+        default=None,
+        pattern=r"^https?://[^\s?#]+$",
+    )
+    oidc_client_id: str | None = setting(
+        "Single sign-on", "The name by which the provider knows this service.", default=None
+    )
+    oidc_client_secret: str | None = setting(
+        "Single sign-on", "The secret that the provider has given to it.", default=None, **HIDDEN
+    )
+    oidc_scope: str = setting(
+        "Single sign-on",
+        "What the service asks the provider for; some need one more for the groups.",
+        default="openid profile email",
+        pattern=r"\bopenid\b",
+    )
+    oidc_groups_claim: str = setting(
+        "Single sign-on", "The claim in which the provider lists a user's groups.", default="groups"
+    )
+    oidc_allowed_domains: Listed = setting(
+        "Single sign-on",
+        "Users with a verified e-mail address in these domains may sign in: DOMAIN,... or * for"
+        " every account of the provider. Without domains and groups nobody may.",
+        default="",
+        validate_default=True,
+    )
+    oidc_allowed_groups: Listed = setting(
+        "Single sign-on",
+        "Users in one of these groups may sign in; with domains as well, both must fit.",
+        default="",
+        validate_default=True,
+    )
+
+    @property
+    def missing_for_sign_in(self) -> list[str]:
+        """The settings without which nobody can sign in and that have no value."""
+        needed = ("oidc_issuer", "oidc_client_id", "oidc_client_secret")
+        return [name.upper() for name in needed if not getattr(self, name)]
 <% endif %>
 
 

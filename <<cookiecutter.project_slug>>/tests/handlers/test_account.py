@@ -1,6 +1,7 @@
-"""The account page: the password, and the sessions."""
+"""The account page: the << "password, and the " if cookiecutter.sign_in == "passwords" >>sessions."""
 
 import re
+<% if cookiecutter.sign_in == "passwords" %>
 from typing import Any
 
 import pytest
@@ -11,19 +12,34 @@ from << cookiecutter.__package_name >>.accounts.throttle import PER_NAME
 from ..browser import BETTER, PASSWORD, Browser
 from ..running import Site
 
+# What a form that ends sessions needs as well.
+CONFIRMED = {"current_password": PASSWORD}
+<% else %>
+
+import pytest
+
+from << cookiecutter.__package_name >>.accounts import sessions
+
+from ..browser import Browser
+from ..running import Site
+
+# What a form that ends sessions needs as well.
+CONFIRMED: dict[str, str] = {}
+<% endif %>
+
 
 def sessions_on(page: bytes) -> list[str]:
     """Return the ids of the sessions that the account page offers to end."""
     return re.findall(r'name="session" value="(\d+)"', page.decode())
 
 
-@pytest.mark.parametrize("path", ["/account", "/account/sessions"])
+@pytest.mark.parametrize("path", [<< '"/account", ' if cookiecutter.sign_in == "passwords" >>"/account/sessions"])
 async def test_the_account_needs_a_session(browser: Browser, path: str) -> None:
     """A request without a session is refused, whatever its form contains."""
-    form = {"current_password": PASSWORD, "new_password": BETTER, "session": "1"}
-    assert (await browser.post(path, form)).code == 403
+    assert (await browser.post(path, {"session": "1", **CONFIRMED})).code == 403
 
 
+<% if cookiecutter.sign_in == "passwords" %>
 async def test_a_changed_password_signs_out_everywhere_else(site: Site) -> None:
     """After a change only its browser is signed in, and only the new password is accepted."""
     here, there, stranger = site.browser(), site.browser(), site.browser()
@@ -65,6 +81,7 @@ async def test_an_unsuitable_password_is_explained(
     assert (await here.sign_in("ada", PASSWORD)).code == 303
 
 
+<% endif %>
 async def test_sessions_are_listed_with_address_and_browser(site: Site) -> None:
     """Every session shows its address and browser; only the other sessions can be ended."""
     here = site.browser(User_Agent="Here/1", X_Real_IP="192.0.2.1")
@@ -84,9 +101,7 @@ async def test_a_user_ends_another_session(site: Site) -> None:
     await here.sign_in()
     await there.sign_in()
     (other,) = sessions_on((await here.get("/account")).body)
-    response = await here.post(
-        "/account/sessions", {"session": other, "current_password": PASSWORD}
-    )
+    response = await here.post("/account/sessions", {"session": other, **CONFIRMED})
     assert response.code == 303
     assert response.headers["Location"] == "/account"
     assert await there.user() is None
@@ -98,11 +113,12 @@ async def test_all_other_sessions_can_be_ended(site: Site) -> None:
     here, *there = [site.browser() for _ in range(3)]
     for browser in (here, *there):
         await browser.sign_in()
-    form = {"session": "others", "current_password": PASSWORD}
+    form = {"session": "others", **CONFIRMED}
     assert (await here.post("/account/sessions", form)).code == 303
     assert [await browser.user() for browser in (here, *there)] == ["ada", None, None]
 
 
+<% if cookiecutter.sign_in == "passwords" %>
 async def test_ending_a_session_takes_the_password(site: Site) -> None:
     """ASVS 3.3.4: without the password a stranger at this browser cannot sign the others out."""
     here, there = site.browser(), site.browser()
@@ -114,6 +130,7 @@ async def test_ending_a_session_takes_the_password(site: Site) -> None:
     assert await there.user() == "ada"
 
 
+<% endif %>
 async def test_sessions_are_shown_page_by_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page shows a limited number of sessions and links to the others."""
     monkeypatch.setattr(sessions, "SESSIONS_PER_PAGE", 2)
@@ -132,6 +149,7 @@ async def test_sessions_are_shown_page_by_page(site: Site, monkeypatch: pytest.M
     ]
 
 
+<% if cookiecutter.sign_in == "passwords" %>
 async def test_a_session_that_ends_during_the_change_signs_in_again(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,10 +171,11 @@ async def test_a_session_that_ends_during_the_change_signs_in_again(
     assert response.headers["Location"] == "/login"
 
 
+<% endif %>
 async def test_a_stale_form_leads_back_to_the_account(browser: Browser) -> None:
     """A form with an old token changes nothing; its page links to a form with a new one."""
     await browser.sign_in()
-    for path in ("/account", "/account/sessions"):
+    for path in (<< '"/account", ' if cookiecutter.sign_in == "passwords" >>"/account/sessions"<< "," if cookiecutter.sign_in == "sso" >>):
         response = await browser.request("POST", path, {"_xsrf": "old"})
         assert response.code == 403
         page = response.body.decode()
@@ -174,9 +193,7 @@ async def test_a_user_cannot_touch_sessions_of_others(site: Site) -> None:
     page = await bob.get("/account")
     assert sessions_on(page.body) == []
     assert "192.0.2.77" not in (await ada.get("/account")).body.decode()
-    assert (
-        await bob.post("/account/sessions", {"session": foreign, "current_password": PASSWORD})
-    ).code == 303
+    assert (await bob.post("/account/sessions", {"session": foreign, **CONFIRMED})).code == 303
     assert await elsewhere.user() == "ada"
 
 
@@ -184,9 +201,7 @@ async def test_a_user_cannot_touch_sessions_of_others(site: Site) -> None:
 async def test_ending_an_unknown_session_is_no_error(browser: Browser, made_up: str) -> None:
     """The id of an ended session, or of none, is not an error."""
     await browser.sign_in()
-    response = await browser.post(
-        "/account/sessions", {"session": made_up, "current_password": PASSWORD}
-    )
+    response = await browser.post("/account/sessions", {"session": made_up, **CONFIRMED})
     assert response.code in (303, 400)
     assert await browser.user() == "ada"
 
@@ -195,10 +210,9 @@ async def test_ending_an_unknown_session_is_no_error(browser: Browser, made_up: 
 async def test_an_invalid_session_id_is_refused(browser: Browser, made_up: str) -> None:
     """An id that is not a number is the client's error."""
     await browser.sign_in()
-    assert (
-        await browser.post("/account/sessions", {"session": made_up, "current_password": PASSWORD})
-    ).code == 400
+    assert (await browser.post("/account/sessions", {"session": made_up, **CONFIRMED})).code == 400
     assert (await browser.post("/account/sessions")).code == 400
+<% if cookiecutter.sign_in == "passwords" %>
 
 
 async def test_password_guesses_at_a_signed_in_browser_are_limited(browser: Browser) -> None:
@@ -211,3 +225,4 @@ async def test_password_guesses_at_a_signed_in_browser_are_limited(browser: Brow
     assert response.code == 429
     assert 0 < int(response.headers["Retry-After"]) <= 15 * 60
     assert "Try again in 15 minutes" in response.body.decode()
+<% endif %>

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 
 import << cookiecutter.__package_name >> as service
 
-from ..browser import PASSWORD
 from ..receiver import Receiver
 from ..running import Process
 from ..waiting import until
 
 Start = Callable[..., Awaitable[Process]]
 
+HIDDEN = "correct horse battery staple"
 # A handler that fails, with a secret in a local variable.
 FAILING = """
 import {package}.app as app
@@ -20,7 +20,7 @@ from {package}.handlers.base import PageHandler
 
 class Fails(PageHandler):
     def post(self):
-        secret = self.get_argument("password")
+        secret = self.get_argument("secret")
         raise RuntimeError("broken on purpose")
 
 app.ROUTES.append((r"/fails", Fails))
@@ -35,7 +35,7 @@ async def test_an_error_is_reported_without_personal_data(start: Start, receiver
     process = await start(program=["-c", FAILING.format(package=service.__name__)], SENTRY_DSN=dsn)
     await process.answers()
     await process.browser.get("/login")
-    answer = await process.browser.post("/fails", {"password": PASSWORD})
+    answer = await process.browser.post("/fails", {"secret": HIDDEN})
     assert answer.code == 500
     await until(lambda: any(b"broken on purpose" in body for body in receiver.bodies), "a report")
     process.send(signal.SIGTERM)
@@ -44,7 +44,7 @@ async def test_an_error_is_reported_without_personal_data(start: Start, receiver
     event = json.loads(report.splitlines()[2])
     assert event["exception"]["values"][-1]["type"] == "RuntimeError"
     assert event["extra"]["fields"]["request_id"] == answer.headers["X-Request-Id"]
-    for hidden in (PASSWORD.encode(), b"-xsrf", b"-session"):
+    for hidden in (HIDDEN.encode(), b"-xsrf", b"-session"):
         assert hidden not in report
 
 
@@ -56,6 +56,6 @@ async def test_a_service_for_errors_that_is_away_delays_nothing(start: Start) ->
     )
     await process.answers()
     await process.browser.get("/login")
-    assert (await process.browser.post("/fails", {"password": PASSWORD})).code == 500
+    assert (await process.browser.post("/fails", {"secret": HIDDEN})).code == 500
     process.send(signal.SIGTERM)
     assert await process.end() == 0

@@ -14,8 +14,13 @@ from sqlalchemy import text
 from << cookiecutter.__package_name >>.handlers.base import PageHandler
 from << cookiecutter.__package_name >>.runtime.logs import JsonFormatter, configure_logs
 
+#% if cookiecutter.sign_in == "passwords"
 from ..browser import BETTER, PASSWORD
+#% endif
 from ..conftest import SECRET
+#% if cookiecutter.sign_in == "sso"
+from ..provider import CLIENT_SECRET
+#% endif
 from ..running import Process, Site
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -114,10 +119,15 @@ async def test_the_logs_contain_no_secrets(site: Site, logs: Callable[[], list[s
     site.app.add_handlers(".*", [("/fails", Fails)])
     browser = site.browser()
     await browser.sign_in()
+#% if cookiecutter.sign_in == "passwords"
     secrets = [*browser.cookies.values(), PASSWORD, BETTER, SECRET[2:], "$argon2", QUERY]
     await browser.sign_in("ada", f"{PASSWORD} is wrong")
     form = {"current_password": PASSWORD, "new_password": BETTER}
     assert (await browser.post(f"/account?{QUERY}", form)).code == 200
+#% else
+    callback = await browser.callback()
+    secrets = [*browser.cookies.values(), SECRET[2:], CLIENT_SECRET, callback, QUERY]
+#% endif
     async with site.app.settings["database"].transaction() as transaction:
         # The update fails in the middle of the next change.
         await transaction.execute(
@@ -127,12 +137,16 @@ async def test_the_logs_contain_no_secrets(site: Site, logs: Callable[[], list[s
                 " BEGIN SELECT RAISE(ABORT, 'refused'); END"
 <% else %>
                 "ALTER TABLE users ADD CONSTRAINT refuse"
-                " CHECK (password_hash = 'refused') NOT VALID"
+                " CHECK (name = 'refused') NOT VALID"
 <% endif %>
             )
         )
+#% if cookiecutter.sign_in == "passwords"
     form = {"current_password": BETTER, "new_password": PASSWORD}
     assert (await browser.post(f"/account?{QUERY}", form)).code == 500
+#% else
+    assert (await browser.get(callback)).code == 500
+#% endif
     for method, path in (("GET", "/fails"), ("POST", "/fails"), ("GET", "/nothing")):
         await browser.request(method, f"{path}?{QUERY}")
     secrets += browser.cookies.values()
@@ -151,9 +165,15 @@ async def test_debug_logs_contain_no_secrets(start: Start) -> None:
     await process.answers()
     browser = process.browser
     await browser.sign_in()
+#% if cookiecutter.sign_in == "passwords"
     form = {"current_password": PASSWORD, "new_password": BETTER}
     assert (await browser.post(f"/account?{QUERY}", form)).code == 200
     secrets = [*browser.cookies.values(), PASSWORD, BETTER, SECRET[2:], "$argon2", QUERY]
+#% else
+    callback = await browser.callback()
+    assert (await browser.get(callback)).code == 303
+    secrets = [*browser.cookies.values(), SECRET[2:], CLIENT_SECRET, callback, QUERY]
+#% endif
     process.send(signal.SIGTERM)
     await process.end()
     assert [line for line in process.output for secret in secrets if secret in line] == []

@@ -16,27 +16,38 @@ from tornado.httpclient import HTTPResponse
 from tornado.simple_httpclient import HTTPStreamClosedError
 
 from << cookiecutter.__package_name >>.app import open_app
+#% if cookiecutter.sign_in == "passwords"
 from << cookiecutter.__package_name >>.database import Database
+#% endif
 from << cookiecutter.__package_name >>.handlers.base import PageHandler
 from << cookiecutter.__package_name >>.runtime import server
 from << cookiecutter.__package_name >>.runtime.listener import ServerError
 from << cookiecutter.__package_name >>.runtime.websockets import SERVICE_RESTART
 from << cookiecutter.__package_name >>.settings import load_settings
 
-from ..browser import PASSWORD, close_code, next_message
+from ..browser import << "PASSWORD, " if cookiecutter.sign_in == "passwords" >>close_code, next_message
+#% if cookiecutter.sign_in == "sso"
+from ..provider import Provider
+#% endif
 from ..running import Process, Site
 from ..waiting import until
 
 Start = Callable[..., Awaitable[Process]]
 Drain = Callable[..., asyncio.Task[None]]
+#% if cookiecutter.sign_in == "passwords"
 CREDENTIALS = {"name": "ada", "password": PASSWORD}
+#% endif
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 async def in_flight(process: Process) -> asyncio.Task[HTTPResponse]:
     """Send a login that has to wait; return when the process has started on it."""
+<% if cookiecutter.sign_in == "passwords" %>
     await process.browser.get("/login")
     login = asyncio.create_task(process.browser.post("/login", CREDENTIALS))
+<% else %>
+    login = asyncio.create_task(process.browser.get(await process.browser.callback()))
+<% endif %>
 
     async def busy() -> bool:
         metrics = await process.browser.get("/metrics")
@@ -109,13 +120,21 @@ async def test_requests_have_limits(start: Start) -> None:
 # --- Stopping ---
 
 
+#% if cookiecutter.sign_in == "passwords"
 async def test_sigterm_finishes_requests_in_flight(database: Database, start: Start) -> None:
+#% else
+async def test_sigterm_finishes_requests_in_flight(provider: Provider, start: Start) -> None:
+#% endif
     """A request in flight is answered, an idle connection once more; then the process ends."""
     process = await start()
     await process.answers()
     idle = await connect(process.port)
     assert "connection: close" not in await ask(*idle)
+#% if cookiecutter.sign_in == "passwords"
     async with database.lock("attempts"):
+#% else
+    with provider.waiting():
+#% endif
         login = await in_flight(process)
         process.send(signal.SIGTERM)
         await process.says("Draining")

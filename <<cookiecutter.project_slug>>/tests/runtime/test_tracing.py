@@ -22,7 +22,9 @@ from << cookiecutter.__package_name >>.database import DATABASE_ERRORS, Database
 from << cookiecutter.__package_name >>.runtime.tracing import Tracing
 from << cookiecutter.__package_name >>.settings import load_settings
 
+#% if cookiecutter.sign_in == "passwords"
 from ..browser import PASSWORD
+#% endif
 from ..receiver import Receiver
 from ..running import Process
 
@@ -50,13 +52,18 @@ def attributes(span: Span) -> dict[str, str | int]:
 async def test_a_request_and_its_queries_are_one_trace(start: Start, receiver: Receiver) -> None:
     """A caller's trace goes on: the request's span, by route, and below it each query's.
 
-    Passwords, cookies and query strings are in none of them. The log line names the trace.
+    << "Passwords, cookies" if cookiecutter.sign_in == "passwords" else "Codes, cookies" >> and query strings are in none of them. The log line names the trace.
     """
     process = await start(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url)
     await process.answers()
     browser = process.browser
     await browser.get("/login")
+#% if cookiecutter.sign_in == "passwords"
     await browser.post("/login?next=/private", {"name": "ada", "password": PASSWORD})
+#% else
+    await browser.post("/login?next=/private")
+    await browser.sign_in("ada.lovelace")
+#% endif
     await browser.get("/api/me?key=private", {"traceparent": TRACEPARENT})
     process.send(signal.SIGTERM)
     assert await process.end() == 0
@@ -72,7 +79,7 @@ async def test_a_request_and_its_queries_are_one_trace(start: Start, receiver: R
     assert all("db.query.text" in attributes(span) for span in queries)
     sent = b"".join(receiver.bodies)
     assert service.COMMAND.encode() in sent
-    for hidden in (PASSWORD.encode(), b"private", b"ada", b"-session="):
+    for hidden in (<< 'PASSWORD.encode(), b"private"' if cookiecutter.sign_in == "passwords" else 'b"private", b"code=", b"lovelace"' >>, << 'b"ada", ' if cookiecutter.sign_in == "passwords" >>b"-session="):
         assert hidden not in sent
     lines = [json.loads(line) for line in process.output if '"request"' in line]
     (line,) = [line for line in lines if line["path"] == "/api/me"]

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 
+#% if cookiecutter.sign_in == "sso"
+from << cookiecutter.__package_name >>.accounts import AllowList
+#% endif
 from << cookiecutter.__package_name >>.runtime.translations import load_translations
 
 from ..browser import Browser
+<% if cookiecutter.sign_in == "sso" %>
+from ..running import Site
+<% endif %>
 
 # A language for which no team has a catalogue.
 LANGUAGE = "xx"
@@ -17,11 +23,19 @@ TEXTS = {
     "Connecting…": "Verbindung wird aufgebaut",
     "Hello, {name}": "Hallo, {name}",
     "Not Found": "Nicht gefunden",
+#% if cookiecutter.sign_in == "passwords"
     "Show password": "Passwort zeigen",
+#% endif
     "Sign in": "Anmelden",
+#% if cookiecutter.sign_in == "passwords"
     "The name or the password is wrong.": "Name oder Passwort stimmt nicht.",
+#% endif
     "There is nothing at this address.": "Unter dieser Adresse gibt es nichts.",
+#% if cookiecutter.sign_in == "passwords"
     "Too many attempts. Try again in {minutes} minutes.": "In {minutes} Minuten geht es weiter.",
+#% else
+    "Your account at the provider may not use this service.": "Dieses Konto ist nicht zugelassen.",
+#% endif
 }
 
 
@@ -63,7 +77,9 @@ async def test_a_page_is_in_the_language_of_its_browser(foreign: Browser) -> Non
     page = (await foreign.get("/login")).body.decode()
     assert f'<html lang="{LANGUAGE}">' in page
     assert "<h1>Anmelden</h1>" in page
+#% if cookiecutter.sign_in == "passwords"
     assert 'data-show="Passwort zeigen"' in page
+#% endif
     missing = (await foreign.get("/nothing")).body.decode()
     assert "<h1>Nicht gefunden</h1>" in missing
     assert "Unter dieser Adresse gibt es nichts." in missing
@@ -73,6 +89,7 @@ async def test_a_page_is_in_the_language_of_its_browser(foreign: Browser) -> Non
     assert 'data-connecting="Verbindung wird aufgebaut"' in home
 
 
+<% if cookiecutter.sign_in == "passwords" %>
 async def test_an_account_error_is_in_the_language_of_its_browser(foreign: Browser) -> None:
     """The errors of the accounts are translated, with their numbers."""
     refused = (await foreign.sign_in(password="wrong")).body.decode()
@@ -80,6 +97,15 @@ async def test_an_account_error_is_in_the_language_of_its_browser(foreign: Brows
     for _ in range(10):
         refused = (await foreign.sign_in(password="wrong")).body.decode()
     assert "In 15 Minuten geht es weiter." in refused
+<% else %>
+async def test_an_account_error_is_in_the_language_of_its_browser(
+    foreign: Browser, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The errors of the accounts are translated."""
+    monkeypatch.setattr(site.app.settings["accounts"], "_allowed", AllowList())
+    refused = (await foreign.sign_in()).body.decode()
+    assert "Dieses Konto ist nicht zugelassen." in refused
+<% endif %>
 
 
 async def test_a_browser_that_prefers_english_gets_english(foreign: Browser) -> None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+<% if cookiecutter.sign_in == "passwords" %>
 from ..runtime.translations import N_
 
+<% endif %>
 
 class AccountError(Exception):
     """The request breaks a rule. Each sentence can be translated."""
@@ -19,6 +21,7 @@ class AccountError(Exception):
     def text(self, translate: Callable[[str], str]) -> str:
         """Return the message, in the language of `translate`."""
         return " ".join(map(translate, self._sentences)).format(**self._values)
+<% if cookiecutter.sign_in == "passwords" %>
 
 
 class Throttled(AccountError):  # noqa: N818 - it reads as what it is
@@ -38,3 +41,4 @@ class Busy(AccountError):  # noqa: N818
 
     def __init__(self) -> None:
         super().__init__(N_("Too many users are signing in. Try again in a moment."))
+<% endif %>

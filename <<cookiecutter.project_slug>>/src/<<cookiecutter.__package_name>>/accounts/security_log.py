@@ -1,7 +1,6 @@
 """The security log: sign-ins, failed sign-ins and changes to accounts.
 
-Its logger `security` has a level of its own: LOG_LEVEL does not silence it. It records no password,
-and no typed name without an account: that may be a password.
+Its logger `security` has a level of its own: LOG_LEVEL does not silence it. << "It records no password,\nand no typed name without an account: that may be a password." if cookiecutter.sign_in == "passwords" else "It records no token." >>
 """
 
 import logging

@@ -79,9 +79,20 @@ class Sessions:
             sessions = found.all()
         return sessions[:SESSIONS_PER_PAGE], len(sessions) > SESSIONS_PER_PAGE
 
+#% if cookiecutter.sign_in == "passwords"
     async def start(
         self, transaction: AsyncSession, user_id: int, client: Client, replaced: int | None = None
     ) -> str:
+#% else
+    async def start(
+        self,
+        transaction: AsyncSession,
+        user_id: int,
+        client: Client,
+        replaced: int | None,
+        id_token: str,
+    ) -> str:
+#% endif
         """Start a session in place of `replaced`, and return its token.
 
         This also deletes expired sessions, and the user's sessions above the limit.
@@ -105,6 +116,9 @@ class Sessions:
                 seen_at=now,
                 address=client.address[:45],
                 user_agent=client.user_agent[:255],
+#% if cookiecutter.sign_in == "sso"
+                id_token=id_token,
+#% endif
             )
         )
         return token
@@ -125,6 +139,12 @@ class Sessions:
             ending = ending.where(Session.id != but)
         return (await transaction.scalars(ending.returning(Session.id))).all()
 
+#% if cookiecutter.sign_in == "sso"
+    async def id_token(self, transaction: AsyncSession, session_id: int) -> str | None:
+        """Return the provider's ID token of a session, or None if the session has ended."""
+        return await transaction.scalar(select(Session.id_token).where(Session.id == session_id))
+
+#% endif
     async def _look_up(self) -> None:
         while self._waiting:
             waiting, self._waiting = self._waiting, {}

@@ -2,7 +2,11 @@
 
 from datetime import datetime
 
+#% if cookiecutter.sign_in == "passwords"
 from sqlalchemy import ForeignKey, LargeBinary, String, false
+#% else
+from sqlalchemy import ForeignKey, LargeBinary, String, Text, UniqueConstraint
+#% endif
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..database import Base
@@ -17,13 +21,22 @@ class User(Base):
     """A user with an account."""
 
     __tablename__ = "users"
-#% if cookiecutter.database == "sqlite"
+#% if cookiecutter.sign_in == "sso"
+    __table_args__ = (UniqueConstraint("issuer", "subject")<< ', NO_ID_TWICE' if cookiecutter.database == "sqlite" else ',' >>)
+#% elif cookiecutter.database == "sqlite"
     __table_args__ = NO_ID_TWICE
 #% endif
 
     id: Mapped[int] = mapped_column(primary_key=True)
+#% if cookiecutter.sign_in == "passwords"
     name: Mapped[str] = mapped_column(String(64), unique=True)
     password_hash: Mapped[str] = mapped_column(String(255))
+#% else
+    issuer: Mapped[str] = mapped_column(String(255))
+    subject: Mapped[str] = mapped_column(String(255))
+    name: Mapped[str] = mapped_column(String(64))
+    email: Mapped[str] = mapped_column(String(254))
+#% endif
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
 
@@ -43,6 +56,11 @@ class Session(Base):
     seen_at: Mapped[datetime]
     address: Mapped[str] = mapped_column(String(45))
     user_agent: Mapped[str] = mapped_column(String(255))
+<% if cookiecutter.sign_in == "sso" %>
+    # The provider takes it when the user signs out.
+    id_token: Mapped[str] = mapped_column(Text)
+<% endif %>
+<% if cookiecutter.sign_in == "passwords" %>
 
 
 class Attempt(Base):
@@ -54,3 +72,4 @@ class Attempt(Base):
     subject: Mapped[str] = mapped_column(String(80), index=True)
     at: Mapped[datetime] = mapped_column(index=True)
     is_open: Mapped[bool] = mapped_column(server_default=false())
+<% endif %>

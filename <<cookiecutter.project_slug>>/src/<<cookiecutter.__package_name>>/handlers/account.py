@@ -1,8 +1,8 @@
-"""The account page: password and sessions of the signed-in user."""
+"""The account page: << "password and " if cookiecutter.sign_in == "passwords" >>sessions of the signed-in user."""
 
 from tornado.web import HTTPError, authenticated
 
-from ..accounts import AccountError, CurrentUser
+from ..accounts import << "AccountError, " if cookiecutter.sign_in == "passwords" >>CurrentUser
 from .forms import Form
 
 # The most digits of a session's id that a database accepts.
@@ -20,13 +20,19 @@ class AccountForm(Form):
         assert self.current_user is not None
         return self.current_user
 
+#% if cookiecutter.sign_in == "passwords"
     async def show(
         self, error: str | None = None, *, form: str = "", changed: bool = False
     ) -> None:
         """Show the page, with an error beside the form that caused it."""
+#% else
+    async def show(self) -> None:
+        """Show the page."""
+#% endif
         typed = self.get_query_argument("page", "1")
         page = number(typed) or 1
         sessions, more = await self.accounts.sessions.page(self.user.user_id, page)
+<% if cookiecutter.sign_in == "passwords" %>
         await self.render(
             "account.html",
             errors={form: error} if error else {},
@@ -35,14 +41,18 @@ class AccountForm(Form):
             page=page,
             more=more,
         )
+<% else %>
+        await self.render("account.html", sessions=sessions, page=page, more=more)
+<% endif %>
 
 
 class Account(AccountForm):
-    """The password and the sessions of the current user."""
+    """The << "password and the " if cookiecutter.sign_in == "passwords" >>sessions of the current user."""
 
     @authenticated
     async def get(self) -> None:
         await self.show()
+<% if cookiecutter.sign_in == "passwords" %>
 
     @authenticated
     async def post(self) -> None:
@@ -66,6 +76,7 @@ class Account(AccountForm):
         else:
             # Another change has already ended the new session.
             self.redirect(self.get_login_url(), status=303)
+<% endif %>
 
 
 class EndSession(AccountForm):
@@ -77,6 +88,7 @@ class EndSession(AccountForm):
         session_id = number(session)
         if session_id is None and session != "others":
             raise HTTPError(400)
+#% if cookiecutter.sign_in == "passwords"
         password = self.get_body_argument("current_password", "", strip=False)
         try:
             await self.unless_gone(
@@ -85,6 +97,9 @@ class EndSession(AccountForm):
         except AccountError as error:
             await self.show(self.refuse(error), form="sessions")
             return
+#% else
+        await self.accounts.end_session(self.user, session_id, self.client)
+#% endif
         self.redirect(self.reverse_url("account"), status=303)
 
 

@@ -1,26 +1,36 @@
 """The base class of the login and account forms."""
 
+#% if cookiecutter.sign_in == "passwords"
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+#% endif
 from tornado.web import HTTPError
 
+#% if cookiecutter.sign_in == "passwords"
 from ..accounts import AccountError, Busy, Client, Throttled
+#% else
+from ..accounts import Client
+#% endif
 from ..runtime.translations import N_
 from .base import PageHandler
 
+#% if cookiecutter.sign_in == "passwords"
 # The status by which balancers log that the client disconnected before the answer.
 CLIENT_GONE = 499
 
+#% endif
 STALE = N_("This page was open for too long, so nothing was done. Please send it again.")
 NO_COOKIE = N_(
     "Your browser did not send this site's cookie, so nothing was done. Please try again; if you see"
     " this again, allow cookies for this site."
 )
 
+<% if cookiecutter.sign_in == "passwords" %>
 Result = TypeVar("Result")
 
+<% endif %>
 
 class Form(PageHandler):
     """A page with a form."""
@@ -28,8 +38,10 @@ class Form(PageHandler):
     # The link on the page for a stale form.
     continue_url = "/"
     stale = False
+<% if cookiecutter.sign_in == "passwords" %>
     _work: "asyncio.Task[Any] | None" = None
     _client_gone = False
+<% endif %>
 
     @property
     def client(self) -> Client:
@@ -39,6 +51,7 @@ class Form(PageHandler):
             request_id=self.request_id,
         )
 
+<% if cookiecutter.sign_in == "passwords" %>
     async def unless_gone(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Wait for work with passwords, which is given up when the client disconnects."""
         self._work = asyncio.create_task(work)
@@ -63,6 +76,7 @@ class Form(PageHandler):
             self.set_header("Retry-After", str(error.seconds))
         return error.text(self.locale.translate)
 
+<% endif %>
     def check_xsrf_cookie(self) -> None:
         try:
             super().check_xsrf_cookie()

@@ -109,7 +109,7 @@ def configure_logs(level: str, *, readable: bool) -> None:
     handler.setFormatter(LogFormatter() if readable else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
 <% if cookiecutter.database == "sqlite" %>
-    # At DEBUG it logs the values that are written to the database, password hashes included.
+    # At DEBUG it logs the values that are written to the database<< ", password hashes included" if cookiecutter.sign_in == "passwords" else ", ID tokens included" >>.
     logging.getLogger("aiosqlite").setLevel(logging.INFO)
 <% endif %>
 

@@ -58,6 +58,10 @@ def test_every_check_is_run(folder: Path, audit: SimpleNamespace) -> None:
         "F001": Severity.ERROR,
         "D001": Severity.ERROR,
         "N001": Severity.ERROR,
+#% if cookiecutter.sign_in == "sso"
+        "O001": Severity.WARNING,
+        "O003": Severity.WARNING,
+#% endif
     }
 
 
@@ -74,7 +78,7 @@ def test_unreadable_settings_are_a_finding(folder: Path) -> None:
         env.write("# für die Kollegen\n".encode("latin-1"))
     (finding,) = check_local()
     assert finding.id == "S001"
-    assert finding.problem == ".env, line 3 is not UTF-8. Save the file as UTF-8."
+    assert finding.problem == ".env, line << "3" if cookiecutter.sign_in == "passwords" else "7" >> is not UTF-8. Save the file as UTF-8."
 
 
 @pytest.mark.parametrize(
@@ -285,3 +289,24 @@ def test_a_failing_check_is_reported(folder: Path, monkeypatch: pytest.MonkeyPat
     first, second = check_local()
     assert (first.id, first.severity, second.id) == ("S004", Severity.UNCHECKED, "D001")
     assert "X001: nothing. [Errno 13] Permission denied: '/srv/other'" in first.problem
+<% if cookiecutter.sign_in == "sso" %>
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, []),
+        ({"oidc_issuer": "https://login.example.com"}, []),
+        ({"oidc_client_secret": ""}, ["O001"]),
+        ({"oidc_issuer": "http://login.example.com"}, ["O002"]),
+        ({"oidc_allowed_domains": ""}, ["O003"]),
+        ({"oidc_allowed_domains": "", "oidc_allowed_groups": "staff"}, []),
+    ],
+    ids=str,
+)
+def test_unsafe_single_sign_on_is_found(
+    folder: Path, settings: dict[str, str], expected: list[str]
+) -> None:
+    """O001, O002, O003: nobody can sign in, or anybody on the way can answer for the provider."""
+    assert ids(local.single_sign_on, **settings) == expected
+<% endif %>

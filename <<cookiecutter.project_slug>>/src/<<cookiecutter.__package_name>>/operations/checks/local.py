@@ -14,6 +14,9 @@ import tomllib
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
+<% if cookiecutter.sign_in == "sso" %>
+from urllib.parse import urlsplit
+<% endif %>
 
 #% if cookiecutter.database == "postgresql"
 from sqlalchemy import make_url
@@ -207,6 +210,32 @@ def database_network(settings: Settings) -> Iterator[Finding]:
 
 
 <% endif %>
+<% if cookiecutter.sign_in == "sso" %>
+def single_sign_on(settings: Settings) -> Iterator[Finding]:
+    """O001, O002, O003: users can sign in, at a provider that nobody on the way can play."""
+    if settings.missing_for_sign_in:
+        yield warning(
+            "O001",
+            f"Nobody can sign in without {', '.join(settings.missing_for_sign_in)}.",
+            "Register the service at your provider: docs/single-sign-on.md.",
+        )
+    issuer = urlsplit(settings.oidc_issuer or "https://")
+    if issuer.scheme != "https" and not _is_here(issuer.hostname or ""):
+        yield error(
+            "O002",
+            f"The provider {settings.oidc_issuer} is asked without TLS: on the way anybody can"
+            " answer in its place, and sign in as any user.",
+            "Give OIDC_ISSUER with https, as the provider's discovery names itself.",
+        )
+    if not settings.oidc_allowed_domains and not settings.oidc_allowed_groups:
+        yield warning(
+            "O003",
+            "Nobody may sign in: no domain and no group is allowed.",
+            "Set OIDC_ALLOWED_DOMAINS or OIDC_ALLOWED_GROUPS; * allows every account of the provider.",
+        )
+
+
+<% endif %>
 def vulnerabilities(settings: Settings) -> Iterator[Finding]:
     """V001, V002: every dependency is audited, and none has a known vulnerability."""
     command = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"]
@@ -261,6 +290,9 @@ CHECKS: tuple[Check, ...] = (
 #% if cookiecutter.database == "postgresql"
     connections,
     database_network,
+#% endif
+#% if cookiecutter.sign_in == "sso"
+    single_sign_on,
 #% endif
     vulnerabilities,
 )
