@@ -67,7 +67,10 @@ def test_the_summary_is_short_and_complete(
         assert word in said.out
     for command in (
         "cd my-service && make setup",
-        ".venv/bin/my-service user add demo",
+        {
+            "passwords": ".venv/bin/my-service user add demo",
+            "sso": "docs/single-sign-on.md",
+        }[answers["sign_in"]],
         "make run",
     ):
         assert any(line.strip().startswith(command) for line in lines)

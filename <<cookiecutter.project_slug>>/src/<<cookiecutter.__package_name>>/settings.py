@@ -11,8 +11,8 @@ from pydantic_settings import NoDecode
 
 from .database import readable_url
 from .runtime.settings import HIDDEN, ProcessSettings, load, setting
-
 <% if cookiecutter.sign_in == "sso" %>
+
 
 def listed(text: str) -> frozenset[str]:
     """Read `one,another` into its parts."""

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import delete, select, text
 
 from << cookiecutter.__package_name >> import cli
-from << cookiecutter.__package_name >>.accounts import Accounts, Client
+from << cookiecutter.__package_name >>.accounts import Accounts<< ", Client" if cookiecutter.sign_in == "passwords" >>
 from << cookiecutter.__package_name >>.accounts.tables import Session, User
 from << cookiecutter.__package_name >>.database import Database
 from << cookiecutter.__package_name >>.migrations import migrate
@@ -25,7 +25,12 @@ from << cookiecutter.__package_name >>.operations.transfer import (
 )
 from << cookiecutter.__package_name >>.settings import load_settings
 
+<% if cookiecutter.sign_in == "passwords" %>
 from ..browser import PASSWORD
+<% else %>
+from ..accounts.people import sign_in
+from ..conftest import EVERYBODY
+<% endif %>
 
 # They have the database change a row that it gets.
 #% if cookiecutter.database == "postgresql"
@@ -67,17 +72,30 @@ async def test_all_rows_move(
     accounts: Accounts, database: Database, empty: Database, new_url: str, folder: Path
 ) -> None:
     """The other database holds the same rows, sessions included, and numbers new ones after them."""
+#% if cookiecutter.sign_in == "passwords"
     await accounts.sign_in("ada", PASSWORD, Client("::1", "a browser"))
+#% else
+    await sign_in(accounts, "eva")
+#% endif
     file = folder / "rows"
     exported = await export_rows(load_settings().database_url, file)
+#% if cookiecutter.sign_in == "passwords"
     assert exported == {"attempts": 0, "users": 2, "sessions": 1}
+#% else
+    assert exported == {"users": 3, "sessions": 1}
+#% endif
     assert file.stat().st_mode & 0o777 == 0o600
     assert await import_rows(new_url, file) == exported
     assert await everything(empty) == await everything(database)
+<% if cookiecutter.sign_in == "passwords" %>
     there = Accounts(empty)
     await there.add_user("eve", PASSWORD, Client("test"))
     there.close()
     assert (await everything(empty))[2][:2] == (3, "eve")
+<% else %>
+    await sign_in(Accounts(empty, EVERYBODY), "eve")
+    assert (await everything(empty))[3][0] == 4
+<% endif %>
 
 
 async def test_a_database_with_rows_is_refused(database: Database, folder: Path) -> None:
@@ -93,10 +111,18 @@ async def test_a_database_with_rows_is_refused(database: Database, folder: Path)
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
+#% if cookiecutter.sign_in == "passwords"
         ('{"attempts"', '{"attempt"', "was cut off"),
+#% else
+        ('{"users"', '{"user"', "was cut off"),
+#% endif
         ('["users", {', "", "Line 1 of the file is no row"),
         ('"name": "ada"', '"nick": "ada"', "columns of users are other ones"),
+#% if cookiecutter.sign_in == "passwords"
         ('"name": "ada"', '"name": "bob"', "refuses a row"),
+#% else
+        ('"subject": "ada"', '"subject": "bob"', "refuses a row"),
+#% endif
         ('{"moment":', '{"instant":', "is no row of this release: 'instant'"),
     ],
 )
@@ -157,7 +183,7 @@ def test_export_and_import_are_commands(folder: Path, capsys: pytest.CaptureFixt
     """`export FILE` and `import FILE` count the rows, or say in one line why they did nothing."""
     cli.run(["export", "rows"])
     assert capsys.readouterr().out.splitlines() == [
-        *("        0 attempts", "        2 users", "        0 sessions"),
+        *(<< '"        0 attempts", ' if cookiecutter.sign_in == "passwords" >>"        2 users", "        0 sessions"),
         "rows holds these rows.",
     ]
     for file, words in (("rows", "has rows already"), ("missing", "Cannot read missing")):

@@ -131,15 +131,14 @@ async def test_the_logs_contain_no_secrets(site: Site, logs: Callable[[], list[s
     async with site.app.settings["database"].transaction() as transaction:
         # The update fails in the middle of the next change.
         await transaction.execute(
-            text(
 <% if cookiecutter.database == "sqlite" %>
+            text(
                 "CREATE TRIGGER refuse BEFORE UPDATE ON users"
                 " BEGIN SELECT RAISE(ABORT, 'refused'); END"
-<% else %>
-                "ALTER TABLE users ADD CONSTRAINT refuse"
-                " CHECK (name = 'refused') NOT VALID"
-<% endif %>
             )
+<% else %>
+            text("ALTER TABLE users ADD CONSTRAINT refuse CHECK (name = 'refused') NOT VALID")
+<% endif %>
         )
 #% if cookiecutter.sign_in == "passwords"
     form = {"current_password": BETTER, "new_password": PASSWORD}
