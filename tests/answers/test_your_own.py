@@ -31,7 +31,7 @@ GUARDS = (
     "tests/rendered/test_files.py::test_a_trace_is_found",
     "tests/rendered/test_files.py::test_every_derived_value_is_used",
     *(
-        f"tests/rendered/test_files.py::{name}[nginx-supervisord-sqlite-github-office]"
+        f"tests/rendered/test_files.py::{name}[nginx-supervisord-sqlite-passwords-github-office]"
         for name in (
             "test_every_file_can_be_read",
             "test_the_map_is_true",
