@@ -85,6 +85,24 @@ def test_a_template_without_git_works(lacking: str, terminal: Terminal, tmp_path
     assert (tmp_path / "my-service" / ".env").exists()
 
 
+def test_a_git_without_links_works(template: Path, terminal: Terminal, tmp_path: Path) -> None:
+    """Where git makes no links cookiecutter needs none; cruft works once git makes them."""
+    setting = "core.symlinks"
+    git(tmp_path, "clone", "--quiet", "--config", f"{setting}=false", str(template), "clone")
+    assert not any(path.is_symlink() for path in (tmp_path / "clone").iterdir())
+    made = terminal("clone", "--no-input")
+    assert made.returncode == 0, made.stderr
+    readme = (template / "README.md").read_text(encoding="utf-8")
+    assert f"git config --global {setting} true" in readme
+    message = "Was unable to locate a Cookiecutter template"
+    assert message in readme
+    for value in ("false", "true"):
+        (tmp_path / ".gitconfig").write_text(f"[core]\nsymlinks = {value}\n")
+        done = cruft(tmp_path, "create", str(template), "--no-input", "--output-dir", value)
+        assert (done.returncode == 0) == (value == "true"), done.stdout
+        assert (message in " ".join(done.stdout.split())) == (value == "false")
+
+
 def cruft(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """What cruft's own command does there."""
     return subprocess.run(

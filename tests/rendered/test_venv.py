@@ -4,6 +4,8 @@ import base64
 import hashlib
 import http.server
 import os
+import re
+import runpy
 import shutil
 import ssl
 import subprocess
@@ -244,3 +246,19 @@ def test_uv_locks_from_the_index_of_pip(home: Path, index: Index) -> None:
     made = (home / "made.txt").read_text()
     assert made.startswith("parcel==1.0 \\\n    --hash=sha256:")
     assert index.address not in made
+
+
+def test_the_page_about_indexes_lists_every_option(project: Path) -> None:
+    """docs/indexes.md names each option of pip that counts, and what uv calls it."""
+    text = (project / "docs" / "indexes.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[a-z`, -]+) \| (`[A-Z].*) \|$", text, re.MULTILINE)
+    told = {
+        option: set(re.findall(r"`(\w+)`", variables))
+        for options, variables in rows
+        for option in re.findall(r"`([a-z-]+)`", options)
+    }
+    program = runpy.run_path(str(VENV))
+    assert told.keys() == program["VARIABLES"].keys()
+    for option, variables in program["VARIABLES"].items():
+        assert {name for name in variables if name.isupper()} <= told[option]
+    assert {name for name in program["ONLY_PIP"] if f"`{name}`" in text} == program["ONLY_PIP"]
