@@ -60,7 +60,7 @@ bench-overload: packages-overload .venv/ready ## Offer more requests than can be
 # They come before all else: sudo may ask for a password, and nothing long has begun by then.
 servers = dockerd debootstrap ssh ip
 packages-demo: needed = nginx
-packages-test: needed = nginx haproxy chromium libatomic.so.1 slowhttptest initdb pgbouncer systemd-analyze prometheus
+packages-test: needed = nginx haproxy chromium node npm libatomic.so.1 slowhttptest initdb pgbouncer systemd-analyze prometheus
 packages-servers: needed = $(servers)
 packages-soak: needed = nginx haproxy
 packages-bench: needed = nginx wrk

@@ -16,6 +16,8 @@ PROGRAMS = {
     "systemd-analyze": "systemd's units",
     "slowhttptest": "slow clients",
     "pgbouncer": "PostgreSQL behind a pooler",
+    "node": "single sign-on at a real provider",
+    "npm": "single sign-on at a real provider",
     "dockerd": "deploys to servers",
     "debootstrap": "deploys to servers",
 }
