@@ -487,6 +487,17 @@ def test_check_prints_its_findings(
     assert json.loads(capsys.readouterr().out) == [asdict(finding) for finding in findings]
 
 
+def test_check_tells_what_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With settings, `check` begins with the release, its commit and the digest of its lock."""
+    monkeypatch.setattr(checks, "check_local", list)
+    monkeypatch.setenv("RELEASE", "7")
+    cli.run(["check"])
+    said = capsys.readouterr().out
+    assert said == "Release 7, commit unknown, lock unknown.\nNothing found.\n"
+
+
 def test_a_site_is_checked_from_outside(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import getpass
 import json
 import logging
@@ -22,6 +23,7 @@ from .operations.backup import BackupError, backup, restore
 from .operations.rotation import rotate
 from .runtime.listener import ServerError
 from .runtime.logs import JsonFormatter, configure_logs
+from .runtime.provenance import provenance
 from .runtime.server import serve
 from .runtime.settings import SettingsError, env_example, in_ci, new_secret
 from .settings import Settings, load_settings
@@ -215,6 +217,8 @@ def run_check(options: argparse.Namespace) -> None:
         findings = asyncio.run(check_site(options.url)) if options.url else check_local()
     except SiteError as error:
         sys.exit(str(error))
+    if not options.url and not options.json:
+        show_what_runs()
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -225,6 +229,13 @@ def run_check(options: argparse.Namespace) -> None:
     # The output of a passing pipeline goes unread.
     if Severity.UNCHECKED in severities and in_ci():
         sys.exit(UNCHECKED)
+
+
+def show_what_runs() -> None:
+    # Wrong settings are a finding.
+    with contextlib.suppress(SettingsError):
+        runs = provenance(load_settings().release)
+        print(f"Release {runs['release']}, commit {runs['commit']}, lock {runs['lock']}.")
 
 
 def run_secret_rotate(options: argparse.Namespace) -> None:

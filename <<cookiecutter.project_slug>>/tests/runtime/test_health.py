@@ -1,10 +1,9 @@
 """The probes: liveness and readiness."""
 
+import hashlib
 import json
 from collections.abc import Callable
-<% if cookiecutter.database == "sqlite" %>
 from pathlib import Path
-<% endif %>
 
 import pytest
 
@@ -24,11 +23,18 @@ async def test_liveness_ignores_the_database(open_site: Callable[..., Site], new
     assert json.loads(response.body) == {"status": "alive"}
 
 
-async def test_ready_names_the_release(open_site: Callable[..., Site]) -> None:
-    """A ready process says so, with its release."""
+async def test_ready_names_what_runs(open_site: Callable[..., Site], folder: Path) -> None:
+    """A ready process says so, with its release, its commit and the digest of its lock."""
+    (folder / "requirements.txt").write_text("tornado==1\n")
     response = await open_site(release="2025.1+abc").browser().get("/readyz")
     assert response.code == 200
-    assert json.loads(response.body) == {"status": "ready", "release": "2025.1+abc"}
+    assert json.loads(response.body) == {
+        "status": "ready",
+        "release": "2025.1+abc",
+        # git writes it into a release.
+        "commit": "unknown",
+        "lock": hashlib.sha256(b"tornado==1\n").hexdigest(),
+    }
 
 
 async def test_a_draining_process_is_not_ready(site: Site, browser: Browser) -> None:

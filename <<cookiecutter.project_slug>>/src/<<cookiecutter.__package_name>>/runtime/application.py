@@ -16,6 +16,7 @@ from .handlers import NotFound, Overloaded
 from .health import Probe
 from .logs import RefusalLog, RequestLog
 from .metrics import Metrics
+from .provenance import provenance
 from .settings import ProcessSettings
 from .static_files import StaticFiles
 from .websockets import WebSockets
@@ -79,6 +80,7 @@ class Service(Application):
             websockets=self.websockets,
             metrics=self.metrics,
             release=settings.release,
+            provenance=provenance(settings.release),
             **options,
         )
 

@@ -51,11 +51,11 @@ class Readyz(Probe):
             self.set_status(503)
             log.warning("Not ready: %s", status, extra={"fields": {"request_id": self.request_id}})
         if "X-Real-IP" in self.request.headers:
-            # Through a balancer. The reason may name hosts and roles, and a release its faults: both
+            # Through a balancer. The reason may name hosts and roles, and what runs its faults: both
             # are for requests from this machine.
             self.write({"status": "ready" if status == "ready" else "not ready"})
         else:
-            self.write({"status": status, "release": self.settings["release"]})
+            self.write({"status": status} | self.settings["provenance"])
 
     async def _status(self) -> str:
         if self.settings["connections"].draining:
