@@ -53,6 +53,18 @@ def test_containers_bring_no_server(bake: Bake, answers: dict[str, str]) -> None
     assert not (project / "deploy" / other).exists()
 
 
+def test_containers_get_the_settings_of_single_sign_on(bake: Bake) -> None:
+    """Compose and the Swarm hand on each of them that is set, to what serves and what migrates."""
+    project = bake(process_manager="containers", database="postgresql", sign_in="sso")
+    settings = re.findall(r"^#(OIDC_\w+)=", (project / ".env.example").read_text(), re.MULTILINE)
+    assert len(settings) > 5
+    processes = [one for one in services_of(project).items() if "cookie_secret" in str(one)]
+    assert len(processes) == 4
+    for name, service in processes:
+        given = {setting: "${" + setting + ":-}" for setting in settings}
+        assert service["environment"] == given, name
+
+
 @containers
 def test_time_budget_of_containers(bake: Bake, answers: dict[str, str]) -> None:
     """A process that stops serves on until no name leads to it, drains, and only then is killed."""

@@ -25,7 +25,8 @@ ISSUER = "https://login.example.com"
 
 def identity(name: str, **more: Any) -> Identity:
     """What the provider says of a user."""
-    return Identity(ISSUER, name, **{"name": name, "email": f"{name}@example.com"} | more)
+    usual = {"issuer": ISSUER, "subject": name, "name": name, "email": f"{name}@example.com"}
+    return Identity(**usual | more)
 
 
 async def sign_in(
