@@ -79,11 +79,8 @@ async def test_all_rows_move(
 #% endif
     file = folder / "rows"
     exported = await export_rows(load_settings().database_url, file)
-#% if cookiecutter.sign_in == "passwords"
-    assert exported == {"attempts": 0, "users": 2, "sessions": 1}
-#% else
-    assert exported == {"users": 3, "sessions": 1}
-#% endif
+    # Tables of your own may be there as well.
+    assert exported.items() >= {"users": << 2 if cookiecutter.sign_in == "passwords" else 3 >>, "sessions": 1}.items()
     assert file.stat().st_mode & 0o777 == 0o600
     assert await import_rows(new_url, file) == exported
     assert await everything(empty) == await everything(database)
@@ -114,7 +111,7 @@ async def test_a_database_with_rows_is_refused(database: Database, folder: Path)
 #% if cookiecutter.sign_in == "passwords"
         ('{"attempts"', '{"attempt"', "was cut off"),
 #% else
-        ('{"users"', '{"user"', "was cut off"),
+        ('"users": ', '"user": ', "was cut off"),
 #% endif
         ('["users", {', "", "Line 1 of the file is no row"),
         ('"name": "ada"', '"nick": "ada"', "columns of users are other ones"),
@@ -182,10 +179,9 @@ def test_every_value_comes_back(value: object) -> None:
 def test_export_and_import_are_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`export FILE` and `import FILE` count the rows, or say in one line why they did nothing."""
     cli.run(["export", "rows"])
-    assert capsys.readouterr().out.splitlines() == [
-        *(<< '"        0 attempts", ' if cookiecutter.sign_in == "passwords" >>"        2 users", "        0 sessions"),
-        "rows holds these rows.",
-    ]
+    *counts, last = capsys.readouterr().out.splitlines()
+    assert {"        2 users", "        0 sessions"} <= set(counts)
+    assert last == "rows holds these rows."
     for file, words in (("rows", "has rows already"), ("missing", "Cannot read missing")):
         with pytest.raises(SystemExit, match=words):
             cli.run(["import", file])
