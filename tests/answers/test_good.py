@@ -1,6 +1,7 @@
 """Answers at the limits of what is allowed, and the summary of a success."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -45,6 +46,20 @@ def test_the_slug_of_a_long_name_fits() -> None:
 def test_a_long_name_needs_no_slug_of_its_own(name: str, bake: Callable[..., Path]) -> None:
     """A name of up to 60 characters gives a valid slug."""
     assert 1 <= len(bake(project_name=name).name) <= 32
+
+
+def test_two_services_on_a_machine_share_no_port(bake: Callable[..., Path]) -> None:
+    """First ports that are a hundred apart, as the question says, leave all others free."""
+    assert "a hundred higher" in CONTEXT["__prompts__"]["first_port"]
+    ports = []
+    for first in (8000, 8100):
+        made = bake(first_port=first, process_count=64, project_slug=f"on-{first}")
+        texts = [(made / name).read_text() for name in ("README.md", "deploy/README.md")]
+        ports.append({*re.findall(r"(?<!\d)8\d{3}(?!\d)", "".join(texts))})
+    assert {"8000", "8063", "8079", "8080", "8443"} <= ports[0]
+    assert {"8100", "8163", "8179", "8180", "8543"} <= ports[1]
+    # But that of `make run`.
+    assert ports[0] & ports[1] <= {CONTEXT["__debug_port"]}
 
 
 def test_other_ports_differ_from_those_of_processes(tmp_path: Path) -> None:

@@ -183,11 +183,11 @@ def test_the_image_is_made_without_a_network(bake: Bake) -> None:
 
 def test_the_list_of_contents_is_cyclonedx(bake: Bake, tmp_path: Path) -> None:
     """It has the service, and each package of this environment with its version, once."""
-    project = bake(process_manager="containers")
+    project = bake()
     package = tmp_path / "my_service-0.1.0.dist-info"
     package.mkdir()
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: my-service\nVersion: 0.1.0\n")
-    program = project / "deploy/image/sbom"
+    program = project / "deploy/sbom"
     done = subprocess.run(
         [program, "my-service"],
         env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"},
