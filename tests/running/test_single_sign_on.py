@@ -119,6 +119,13 @@ def sign_in(page: Page, name: str, path: str = "/account") -> None:
     page.get_by_role("button", name="Continue").click()
 
 
+def test_the_tests_of_signing_in_are_green(project: Project) -> None:
+    """The project's own tests, with a provider that lies; all of them run on the newest Python."""
+    python = project.program("python")
+    tests = ("tests/accounts", "tests/handlers/test_single_sign_on.py")
+    project.must(python, "-m", "pytest", "-q", "-n", "2", *tests)
+
+
 def test_a_visit_by_way_of_the_provider(page: Page, stack: Stack, provider: Provider) -> None:
     """In at the provider, back to the page that was asked for; out here, and out there."""
     sign_in(page, "ada", "/account?page=1")
