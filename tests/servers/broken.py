@@ -8,6 +8,11 @@ from tests.servers.deploys import Repository
 
 REASON = "broken on purpose"
 CRASHES = f'\nraise RuntimeError("{REASON}")\n'
+ENDS_AT_ITS_START = f"""
+
+def open_app(*_: object) -> None:
+    raise RuntimeError("{REASON}")
+"""
 NEVER_READY = f"""
 
 async def _never(self: Readyz) -> str:

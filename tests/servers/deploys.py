@@ -22,6 +22,7 @@ from tests.running.load import Load, nothing_lost, usual_requests
 from tests.running.projects import Project, copy_environment, environment_for
 from tests.servers.authority import Authority
 from tests.servers.servers import Server
+from tests.servers.swarm import BASE, DATABASE, Node
 
 DOMAIN = "service.test"
 WITHIN_HOSTS = 'mount --bind "$0" /etc/hosts && exec "$@"'
@@ -131,6 +132,64 @@ def sign_in(client: httpx.Client, name: str, password: str) -> None:
     fields = {"name": name, "password": password, "_xsrf": token}
     answer = client.post("/login", data=fields)
     assert answer.status_code == 303, answer.text
+
+
+class InContainers(Repository):
+    """A project whose image is built on a node, and whose site is at that."""
+
+    def __init__(self, folder: Path, node: Node, **answers: str) -> None:
+        self.node = node
+        self.answers = {
+            "process_manager": "containers",
+            "domain_name": DOMAIN,
+            "process_count": "2",
+        } | answers
+        self.project = Project.render(folder, **self.answers)
+        copy_environment(environment(self.project.folder).parent, self.project.folder / ".venv")
+        self.project.must("make", ".venv/ready", ".env")
+        self.git("init", "--quiet")
+        self.commit("The first")
+
+    def command(self, target: str) -> list[str]:
+        return ["make", target]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return environment_for(
+            DOCKER_HOST=self.node.socket,
+            BASE=BASE,
+            BALANCER_IMAGE=BASE,
+            DATABASE_IMAGE=DATABASE,
+            PUBLISHED_PORT="80",
+            RESOLVE_IMAGE="never",
+        )
+
+    @property
+    def image(self) -> str:
+        """The name of the last commit's image."""
+        return f"{self.project.slug}:{self.release}"
+
+    def client(self, node: Node | None = None) -> httpx.Client:
+        """A browser without a window that reaches the site at this node, or else the first."""
+
+        def by_name(request: httpx.Request) -> None:
+            request.headers["Host"] = DOMAIN
+
+        return httpx.Client(
+            base_url=f"http://{(node or self.node).address}",
+            trust_env=False,
+            timeout=20,
+            event_hooks={"request": [by_name]},
+        )
+
+    @abstractmethod
+    def run(self, *command: str, typed: str = "") -> str:
+        """Run one of the service's commands in a container of it."""
+
+    def add_user(self) -> tuple[str, str]:
+        name, password = f"user-{secrets.token_hex(4)}", secrets.token_urlsafe(16)
+        self.run("user", "add", name, "--password-stdin", typed=f"{password}\n")
+        return name, password
 
 
 class Owner(Repository):

@@ -7,7 +7,6 @@ millisecond in which one closes its port is shown in tests/running/test_lossless
 
 import json
 import re
-import secrets
 import shutil
 import subprocess
 import tempfile
@@ -19,14 +18,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.environment import environment
+from tests.bake import CHOICES
 from tests.running.assets import is_kept, named_by_a_page, style_of
 from tests.running.load import Load, nothing_lost, scaled, usual_requests
-from tests.running.projects import Project, copy_environment, environment_for
+from tests.running.projects import Project
 from tests.running.websockets import SERVICE_RESTART, Crowd
-from tests.servers.broken import CRASHES, MIGRATION, NEVER_READY, REASON, next_commit
-from tests.servers.deploys import DOMAIN, Repository
-from tests.servers.swarm import BASE, DATABASE, Node, Swarm
+from tests.servers.broken import ENDS_AT_ITS_START, MIGRATION, NEVER_READY, REASON, next_commit
+from tests.servers.deploys import DOMAIN, InContainers
+from tests.servers.swarm import Node, Swarm
 
 pytestmark = pytest.mark.servers
 
@@ -37,6 +36,8 @@ RATE = scaled(60, 500)
 CONNECTIONS = 16
 REQUESTS = scaled(0, 50_000)
 BROWSERS = 50
+# The default one always; each other takes two minutes more.
+BALANCERS = CHOICES["load_balancer"][: scaled(1, 2)]
 # Some of these are in flight at any time.
 SLOW_FORM = """
 
@@ -65,44 +66,15 @@ STYLE = "body { outline: 1px solid red }\n"
 AWAY_SECONDS = 15
 
 
-class Cluster(Repository):
+class Cluster(InContainers):
     """A project and the nodes to which its owners deploy it."""
 
-    def __init__(self, folder: Path, swarm: Swarm, **answers: str) -> None:
+    def __init__(self, folder: Path, swarm: Swarm) -> None:
         self.swarm = swarm
-        self.project = Project.render(
-            folder,
-            process_manager="containers",
-            database="postgresql",
-            domain_name=DOMAIN,
-            process_count=str(REPLICAS),
-            **answers,
-        )
-        copy_environment(environment(self.project.folder).parent, self.project.folder / ".venv")
-        self.project.must("make", ".venv/ready", ".env")
+        super().__init__(folder, swarm.manager, database="postgresql", process_count=str(REPLICAS))
         with (self.project.package / "handlers" / "login.py").open("a") as login:
             login.write(SLOW_FORM)
-        self.git("init", "--quiet")
-        self.commit("The first")
-
-    def command(self, target: str) -> list[str]:
-        return ["make", target]
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return environment_for(
-            DOCKER_HOST=self.swarm.manager.socket,
-            BASE=BASE,
-            BALANCER_IMAGE=BASE,
-            DATABASE_IMAGE=DATABASE,
-            PUBLISHED_PORT="80",
-            RESOLVE_IMAGE="never",
-        )
-
-    @property
-    def image(self) -> str:
-        """The name of the last commit's image."""
-        return f"{self.project.slug}:{self.release}"
+        self.commit("Slow forms")
 
     def build(self) -> None:
         """Build the last commit's image, and bring it to the nodes: here is no registry."""
@@ -114,6 +86,26 @@ class Cluster(Repository):
         self.build()
         self.must("deploy")
         assert self.serves(self.image)
+
+    @contextmanager
+    def behind(self, balancer: str) -> Iterator[None]:
+        """Within the block the swarm has this balancer, if it is not the one of the project."""
+        if balancer == self.project.balancer:
+            yield
+            return
+        deploy = self.project.folder / "deploy"
+        with tempfile.TemporaryDirectory(prefix="other-") as folder:
+            port = str(self.project.first_port)
+            other = {"load_balancer": balancer, "first_port": port}
+            rendered = Project.render(Path(folder), **self.answers | other)
+            shutil.copytree(rendered.folder / "deploy", deploy, dirs_exist_ok=True)
+        try:
+            self.must("deploy")
+            yield
+        finally:
+            self.git("reset", "--quiet", "--hard")
+            self.git("clean", "--quiet", "--force", str(deploy))
+            self.must("deploy")
 
     @property
     def service(self) -> str:
@@ -142,24 +134,6 @@ class Cluster(Repository):
         node = next(node for node in self.swarm.nodes.values() if self.containers(node))
         container = self.containers(node)[0]
         return node.docker("exec", "-i", container, self.project.slug, *command, typed=typed)
-
-    def add_user(self) -> tuple[str, str]:
-        name, password = f"user-{secrets.token_hex(4)}", secrets.token_urlsafe(16)
-        self.run("user", "add", name, "--password-stdin", typed=f"{password}\n")
-        return name, password
-
-    def client(self, node: Node | None = None) -> httpx.Client:
-        """A browser without a window that reaches the site at this node, or else the first."""
-
-        def by_name(request: httpx.Request) -> None:
-            request.headers["Host"] = DOMAIN
-
-        return httpx.Client(
-            base_url=f"http://{(node or self.swarm.manager).address}",
-            trust_env=False,
-            timeout=20,
-            event_hooks={"request": [by_name]},
-        )
 
     def ask_for_files_during(self, target: str) -> tuple[list[str], list[str]]:
         """Run a target and ask for all files that a page named before, which browsers may keep.
@@ -229,8 +203,8 @@ class Cluster(Repository):
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Two nodes to which the first release is deployed, as the project's documentation says."""
+def bare_cluster() -> Iterator[Cluster]:
+    """Two nodes to which nothing has been deployed."""
     with (
         tempfile.TemporaryDirectory(prefix="cluster-") as folder,
         Swarm("one", "two") as swarm,
@@ -240,8 +214,23 @@ def cluster() -> Iterator[Cluster]:
         label = f"database={cluster.project.slug}"
         swarm.manager.docker("node", "update", "--label-add", label, "one")
         cluster.must("secrets")
-        cluster.deploy()
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(bare_cluster: Cluster) -> Cluster:
+    """The same, where the first release is deployed, as the project's documentation says."""
+    bare_cluster.deploy()
+    return bare_cluster
+
+
+def test_a_broken_first_release_is_given_up(bare_cluster: Cluster) -> None:
+    """There is none to return to: the deploy ends after some attempts, with the reason."""
+    with next_commit(bare_cluster, bare_cluster.project.package / "app.py", ENDS_AT_ITS_START):
+        bare_cluster.build()
+        assert REASON in bare_cluster.must_fail("deploy")
+    # Else the next tests would begin with an update of what ends on and on.
+    bare_cluster.swarm.manager.docker("service", "rm", bare_cluster.service)
 
 
 def test_bare_nodes_become_a_site(cluster: Cluster) -> None:
@@ -294,14 +283,15 @@ def test_the_image_has_what_it_needs_and_nothing_else(cluster: Cluster) -> None:
     assert again["RootFS"]["Layers"] == image["RootFS"]["Layers"]
 
 
-def test_an_upgrade_and_a_rollback_lose_nothing(cluster: Cluster) -> None:
+@pytest.mark.parametrize("balancer", BALANCERS)
+def test_an_upgrade_and_a_rollback_lose_nothing(cluster: Cluster, balancer: str) -> None:
     """While requests come in, a new release takes over, and the one before takes over again.
 
     Pages of the release before keep their static files. Browsers with a WebSocket come back.
     """
     before = cluster.image
     style = cluster.project.package / "static" / "style.css"
-    with next_commit(cluster, style, STYLE):
+    with cluster.behind(balancer), next_commit(cluster, style, STYLE):
         cluster.build()
         cookies = cluster.session()
         with (
@@ -323,14 +313,17 @@ def test_an_upgrade_and_a_rollback_lose_nothing(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("how", ["crashes", "never-ready", "migration"])
 def test_a_broken_release_is_taken_back(how: str, cluster: Cluster) -> None:
-    """The engine returns to the release before, no request is lost, and the reason is shown."""
+    """The engine returns to the release before, no request is lost, and the reason is shown.
+
+    The lines of processes that serve would hide it, and are not shown.
+    """
     package = cluster.project.package
     migrations = package / "migrations" / "versions"
     newest = sorted(migrations.glob("0*.py"))[-1].name[:4]
-    file, text = {
-        "crashes": (package / "__init__.py", CRASHES),
-        "never-ready": (package / "runtime" / "health.py", NEVER_READY),
-        "migration": (migrations / "9999_broken.py", MIGRATION % newest),
+    file, text, shown = {
+        "crashes": (package / "app.py", ENDS_AT_ITS_START, "in open_app"),
+        "never-ready": (package / "runtime" / "health.py", NEVER_READY, f"Not ready: {REASON}"),
+        "migration": (migrations / "9999_broken.py", MIGRATION % newest, "9999_broken.py"),
     }[how]
     good = cluster.image
     with next_commit(cluster, file, text):
@@ -338,7 +331,23 @@ def test_a_broken_release_is_taken_back(how: str, cluster: Cluster) -> None:
         with cluster.nothing_lost():
             said = cluster.must_fail("deploy")
     assert REASON in said
+    assert shown in said
+    assert '"/logout"' not in said
     assert cluster.serves(good)
+
+
+def test_a_broken_balancer_is_taken_back(cluster: Cluster) -> None:
+    """A node on which it does not start gets the former one again, and the reason is shown."""
+    session = cluster.session()
+    site = cluster.project.folder / "deploy" / "nginx" / "site.conf"
+    good = site.read_text()
+    site.write_text(f'{good}\n"{REASON}";\n')
+    try:
+        said = cluster.must_fail("deploy")
+    finally:
+        site.write_text(good)
+    assert REASON in said
+    cluster.swarm.wait_until(lambda: cluster.knows(session), "each node has the former one")
 
 
 def test_more_and_fewer_processes_lose_nothing(cluster: Cluster) -> None:
@@ -372,10 +381,12 @@ def test_a_new_secret_keeps_all_sessions(cluster: Cluster) -> None:
 
 
 def test_a_node_without_power_is_missed_for_seconds(cluster: Cluster) -> None:
-    """What was in flight on it is lost; all else is served, sessions go on, and it may return."""
+    """What was in flight on it is lost; all else is served, sessions go on, and it may return.
+
+    The next deploy then gives it its share of the processes.
+    """
     session = cluster.session()
     worker, scale = cluster.swarm.nodes["two"], cluster.swarm.manager.docker
-    # New ones go to the node that has fewer; an update may have left all on one node.
     replicas = 2 * REPLICAS
     scale("service", "scale", f"{cluster.service}={replicas}")
     assert {task.split()[-1] for task in cluster.tasks()} == set(cluster.swarm.nodes)
@@ -398,3 +409,7 @@ def test_a_node_without_power_is_missed_for_seconds(cluster: Cluster) -> None:
     worker.power_on()
     cluster.swarm.wait_until(lambda: cluster.swarm.states()["two"] == "Ready", "it is there again")
     cluster.swarm.wait_until(lambda: cluster.knows(session), "its balancer serves again")
+    with cluster.nothing_lost():
+        cluster.must("deploy")
+    assert cluster.serves(cluster.image)
+    assert {task.split()[-1] for task in cluster.tasks()} == set(cluster.swarm.nodes)
