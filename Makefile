@@ -58,7 +58,7 @@ bench-overload: packages-overload .venv/ready ## Offer more requests than can be
 	@PYTHONPATH=. $(BIN)/python benchmarks/overload.py
 
 # They come before all else: sudo may ask for a password, and nothing long has begun by then.
-servers = dockerd debootstrap ssh ip
+servers = dockerd docker-compose debootstrap ssh ip
 packages-demo: needed = nginx
 packages-test: needed = nginx haproxy chromium node npm libatomic.so.1 slowhttptest initdb pgbouncer systemd-analyze prometheus
 packages-servers: needed = $(servers)

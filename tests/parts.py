@@ -19,6 +19,7 @@ PROGRAMS = {
     "node": "single sign-on at a real provider",
     "npm": "single sign-on at a real provider",
     "dockerd": "deploys to servers",
+    "docker-compose": "one machine with Docker Compose",
     "debootstrap": "deploys to servers",
 }
 

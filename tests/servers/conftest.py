@@ -11,7 +11,7 @@ from tests.servers.deploys import Owner
 from tests.servers.servers import Server, Site
 
 # Files that take longest come first, so that two workers end together.
-LONGEST = ["test_swarm", "test_deploy", "test_two_services", "test_fresh_machine"]
+LONGEST = ["test_swarm", "test_deploy", "test_compose", "test_two_services", "test_fresh_machine"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
