@@ -1,12 +1,11 @@
 """A server's files, rewritten as they would be for this machine: its user, folders, free ports."""
 
+import ast
 import os
 import pwd
 import re
 import subprocess
 from pathlib import Path
-
-import yaml
 
 
 def on_this_machine(project: Path, path: str, folder: Path, *, port: int | None = None) -> Path:
@@ -83,10 +82,11 @@ def make_certificate(folder: Path) -> None:
 
 def without_ipv6(project: Path) -> tuple[list[str], re.Pattern[str]]:
     """What a deploy takes out where the kernel has no IPv6: of which files in deploy/, and what."""
-    tasks = yaml.safe_load((project / "deploy/tasks/release.yml").read_text())
-    (install,) = (task for task in tasks if "block" in task)
-    (change,) = (task for task in install["block"] if "ipv6" in str(task.get("when")))
-    replace = change["ansible.builtin.replace"]
-    path = replace["path"].removeprefix("{{ folder }}/deploy/")
-    files = [path.replace("{{ item }}", item) for item in change.get("loop", [""])]
-    return files, re.compile(replace["regexp"], re.MULTILINE)
+    program = (project / "deploy/release/balancer.py").read_text()
+    (text,) = re.findall(r"^IPV6 = re.compile\((r\"[^\"]+\")", program, re.MULTILINE)
+    pattern = re.compile(ast.literal_eval(text), re.MULTILINE)
+    (balancer,) = re.findall(r"release.folder / \"deploy/(\w+)\"\).glob", program)
+    files = sorted((project / "deploy" / balancer).iterdir())
+    return [
+        f"{balancer}/{file.name}" for file in files if pattern.search(file.read_text())
+    ], pattern

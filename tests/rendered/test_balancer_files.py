@@ -23,34 +23,35 @@ PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 EVERYWHERE = {
     "README.md",
     "ansible.cfg",
+    "backup",
     "build",
     "inventory/example.yml",
     "local/stack",
     "local/supervisord.conf",
+    "logs",
     "playbook.yml",
     "publish",
     "roll",
     "venv",
-    "tasks/balancer.yml",
+    "callback_plugins/milestones.py",
+    "release/__main__.py",
+    "release/ask.py",
+    "release/balancer.py",
+    "release/boot.service",
+    "release/home.py",
+    "release/layout.json",
+    "release/processes.py",
+    "release/steps.py",
+    "tasks/ask.yml",
+    "tasks/bring.yml",
     "tasks/build.yml",
-    "tasks/certificate.yml",
-    "tasks/contact.yml",
     "tasks/inventory.yml",
-    "tasks/keep.yml",
     "tasks/letsencrypt.yml",
-    "tasks/lock.yml",
-    "tasks/migrate.yml",
     "tasks/outside.yml",
     "tasks/packages.yml",
-    "tasks/preflight.yml",
-    "tasks/previous.yml",
-    "tasks/processes.yml",
-    "tasks/release.yml",
-    "tasks/served.yml",
+    "tasks/run.yml",
     "tasks/server.yml",
     "tasks/settings.yml",
-    "tasks/switch.yml",
-    "tasks/take_back.yml",
 }
 BALANCERS = {
     "nginx": {
@@ -60,9 +61,9 @@ BALANCERS = {
         "nginx/defaults.conf",
         "nginx/http.conf",
         "nginx/https.conf",
+        "nginx/logrotate.conf",
         "nginx/nginx.conf",
         "nginx/site.conf",
-        "tasks/nginx.yml",
     },
     "haproxy": {"haproxy/haproxy.cfg", "haproxy/site.cfg", "local/haproxy.cfg"},
 }
@@ -70,6 +71,7 @@ MANAGERS = {
     "supervisord": {
         "supervisor/supervisord.conf",
         "supervisor/supervisord.service",
+        "supervisor/watchdog",
         "supervisor/workers.conf",
     },
     "systemd": {"systemd/my-service.target", "systemd/my-service@.service"},
@@ -291,7 +293,8 @@ def test_supervisord_accepts(
     monkeypatch.setenv("NGINX_USER", "")
     mains = {project / "deploy/local/supervisord.conf": {"balancer"}}
     if manager == "supervisord":
-        mains[on_this_machine(project, "deploy/supervisor/supervisord.conf", tmp_path)] = set()
+        server = on_this_machine(project, "deploy/supervisor/supervisord.conf", tmp_path)
+        mains[server] = {f"{project.name}-watchdog"}
     for main, others in mains.items():
         options = ServerOptions()
         options.realize(["-c", str(main)])

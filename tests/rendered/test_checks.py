@@ -119,7 +119,7 @@ def test_bandit_finds_nothing(project: Path) -> None:
         "B404,B603,B607",  # programs are run without a shell and with no word of a visitor's
         "B411",  # the XML that deploy/roll reads comes from supervisord's own socket
     )
-    code = ("src", "deploy/publish", "deploy/roll", "deploy/local/stack")
+    code = ("src", "deploy/publish", "deploy/roll", "deploy/local/stack", "deploy/release")
     tool(tools("bandit") / "bandit", "-q", "-s", ",".join(argued), "-r", *code, cwd=project)
 
 

@@ -156,6 +156,7 @@ PARSERS = {
     ".png": only_bytes,
     ".py": parse_python,
     ".service": parse_unit,
+    ".timer": parse_unit,
     ".svg": parse_svg,
     ".target": parse_unit,
     ".toml": parse_toml,
@@ -323,7 +324,7 @@ def test_one_process_manager_leaves_no_trace_of_the_other(
     """
     foreign, where = {
         "supervisord": (
-            rb"deploy/systemd|sd_notify|NOTIFY_SOCKET|(?i:watchdog)|my-service@|" + ENGINES,
+            rb"deploy/systemd|sd_notify|NOTIFY_SOCKET|WatchdogSec|my-service@|" + ENGINES,
             set(),
         ),
         "containers": (

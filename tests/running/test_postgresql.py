@@ -186,7 +186,9 @@ def test_behind_a_pooler_in_transaction_mode(
         with ThreadPoolExecutor(16) as pool:
             assert set(pool.map(ask, range(600))) == {200}
         project.must(command, "backup", "copy", DATABASE_URL=url, BACKUP_DATABASE_URL=direct)
-        project.must(command, "restore", "copy", DATABASE_URL=url)
+        project.must(
+            command, "restore", "--yes", "copy", DATABASE_URL=url, BACKUP_DATABASE_URL=direct
+        )
         with ThreadPoolExecutor(16) as pool:
             assert set(pool.map(ask, range(60))) == {200}
 

@@ -3,9 +3,11 @@
 import re
 import secrets
 import shlex
+import shutil
 import socket
 import ssl
 import subprocess
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -211,9 +213,8 @@ class Owner(Repository):
         self.folder = folder
         self.domain = domain
         self.printed: list[str] = []
-        self.project = Project.render(
-            folder, **{"domain_name": domain, "process_count": "2"} | answers
-        )
+        self.answers = {"domain_name": domain, "process_count": "2"} | answers
+        self.project = Project.render(folder, **self.answers)
         copy_environment(environment(self.project.folder).parent, self.project.folder / ".venv")
         ansible = locked_environment(self.project.folder / "requirements-deploy.txt").parent
         copy_environment(ansible, self.project.folder / ".venv-deploy")
@@ -240,6 +241,16 @@ class Owner(Repository):
         self.write_inventory()
         self.git("init", "--quiet")
         self.commit("The first")
+
+    def commit_one_process_more(self) -> str:
+        """Commit what the answer of one process more brings; return the name its release has."""
+        first, count = self.project.first_port, self.project.process_count
+        changed = {"first_port": str(first), "process_count": str(count + 1)}
+        with tempfile.TemporaryDirectory() as folder:
+            other = Project.render(Path(folder), **self.answers | changed)
+            shutil.rmtree(self.project.folder / "deploy")
+            shutil.copytree(other.folder / "deploy", self.project.folder / "deploy")
+        return self.commit("One process more")
 
     @property
     def url(self) -> str:
@@ -286,7 +297,7 @@ class Owner(Repository):
         return done
 
     def deploy_until(self, stage: str) -> subprocess.Popen[str]:
-        """Start a deploy in a session of its own; return it when it comes to this task."""
+        """Start a deploy in a session of its own; return it when it says this."""
         running = subprocess.Popen(
             self.command("deploy"),
             cwd=self.project.folder,
@@ -300,7 +311,7 @@ class Owner(Repository):
         said = []
         for line in running.stdout:
             said.append(line)
-            if f"TASK [{stage}]" in line:
+            if stage in line:
                 return running
         raise AssertionError(f"It ended before {stage!r}: {running.wait()}\n{''.join(said)}")
 

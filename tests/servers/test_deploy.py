@@ -93,7 +93,7 @@ def test_a_second_run_changes_nothing(deployed: Owner) -> None:
     server, certificate = deployed.server, deployed.certificate()
     server.run(NO_MIRROR)
     with attack(server):
-        said = deployed.must("deploy")
+        said = deployed.must("deploy", VERBOSE="yes")
     server.run("mv /etc/apt/kept /etc/apt/sources.list")
     assert set(re.findall(r"changed=(\d+)", said)) == {"0"}
     assert deployed.certificate() == certificate
@@ -190,7 +190,7 @@ def test_a_broken_release_is_taken_back(how: str, deployed: Owner) -> None:
 
     The reason is shown.
 
-    The server's log of deploys has it, and no lock is left.
+    The server's log of deploys has it.
     One that the trial finds out is in test_two_services.py, and for the trial itself in
     tests/running/test_lossless_roll.py.
     """
@@ -207,48 +207,132 @@ def test_a_broken_release_is_taken_back(how: str, deployed: Owner) -> None:
     good = deployed.release
     with next_commit(deployed, file, text) as release, deployed.nothing_lost():
         said = deployed.must_fail("deploy")
-    assert f"{release} failed on server at " in said
-    assert f"Rolled back: {good} serves, as before." in said
+    assert f"{release} failed." in said
+    assert f"Taken back: {good} serves, as before." in said
     assert REASON in said
     log = deployed.server.run("tail -n 1 /srv/my-service/deploys.log")
     assert re.search(rf"Z failed {release} by root@", log)
-    assert deployed.server.try_run("test -e /srv/my-service/deploy.lock").returncode == 1
     assert deployed.serves(good)
     names = deployed.server.run(TABLES)
     assert "alembic_version" in names
     assert "halfway" not in names
 
 
+def signal_run(owner: Owner, name: str) -> None:
+    """Send this signal to the release program that runs on the server."""
+    owner.server.run(f"systemctl kill --signal {name} 'my-service-20*'")
+
+
 def test_only_one_deploys_at_a_time(deployed: Owner) -> None:
     """The second shows who deploys what since when, and touches nothing."""
-    first = deployed.deploy_until("Prepare the server")
-    # It holds the lock for as long as the second takes to find that out.
-    os.killpg(first.pid, signal.SIGSTOP)
+    release = deployed.commit("The next")
+    first = deployed.deploy_until("Installed")
+    signal_run(deployed, "STOP")
     try:
         said = deployed.must_fail("deploy")
-        assert first.poll() is None
     finally:
-        # The next deploy finds its lock, and that its process has ended.
-        os.killpg(first.pid, signal.SIGKILL)
-        first.communicate()
-    assert re.search(rf"root@\S+ deploys {deployed.release} to\s+server since 20", said)
-    assert "make deploy-unlock" in said
+        signal_run(deployed, "CONT")
+    assert re.search(rf"deploy {release} by root@\S+ since 20\S+ \S+ UTC is under way", said)
+    said = first.communicate()[0]
+    assert first.returncode == 0, said
+    assert deployed.serves(release)
 
 
-def test_an_interrupted_deploy_is_completed_by_the_next(deployed: Owner) -> None:
-    """Its process is killed in the middle of something: the service goes on, the next one works.
-
-    Each gets past the place where the one before was killed.
-    """
+def test_a_deploy_goes_on_without_its_machine(deployed: Owner) -> None:
+    """The machine that deploys is gone in the middle: the release serves, and a status says so."""
     release = deployed.commit("The next")
     with deployed.nothing_lost():
-        for stage in (
-            "Upload it",
-            "Start it beside the running one, on a spare port, and stop it",
-            "Restart the processes one after another",
-        ):
-            killed = deployed.deploy_until(stage)
-            os.killpg(killed.pid, signal.SIGKILL)
-            killed.communicate()
+        killed = deployed.deploy_until("The release's own check")
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.communicate()
+        deployed.server.wait_until(lambda: deployed.serves(release), "it serves")
+        deployed.server.wait_until(
+            lambda: f"{release} serves." in deployed.must("deploy-status"), "the status has its end"
+        )
+
+
+@pytest.mark.parametrize("stage", ["Installed", "[1/2]"])
+def test_a_killed_run_is_completed_by_the_next(stage: str, deployed: Owner) -> None:
+    """The release program is killed: the service goes on, and the next deploy gets past it."""
+    release = deployed.commit("The next")
+    with deployed.nothing_lost():
+        running = deployed.deploy_until(stage)
+        signal_run(deployed, "KILL")
+        said = running.communicate()[0]
+        assert running.returncode != 0
+        assert "The run was ended from outside." in said
         deployed.must("deploy")
     assert deployed.serves(release)
+
+
+def test_a_reboot_in_a_roll_returns_to_the_good_release(deployed: Owner) -> None:
+    """A release that was never seen to serve is not what the server starts with."""
+    good = deployed.release
+    with next_commit(deployed, deployed.project.folder / "README.md", "The next\n"):
+        running = deployed.deploy_until("[1/2]")
+        deployed.server.cut_power()
+        running.communicate()
+        deployed.server.power_on()
+        deployed.server.wait_until(lambda: deployed.serves(good), "the good release serves")
+        assert good in deployed.must("deploy-status")
+        release = deployed.release
+        deployed.must("deploy")
+        assert deployed.serves(release)
+    deployed.must("rollback")
+    assert deployed.serves(good)
+
+
+def test_nginx_is_brought_back_from_others_files(deployed: Owner) -> None:
+    """Somebody loaded Debian's main file, or put ours back without loading it: the site serves."""
+    server, main = deployed.server, "/etc/nginx/nginx.conf"
+    server.run(
+        f"cp {main} /root/ours && sed -i '/sites-enabled/d' {main} && systemctl reload nginx"
+    )
+    server.run(f"cp /root/ours {main}")
+    release = deployed.commit("The next")
+    deployed.must("deploy")
+    assert deployed.serves(release)
+    with deployed.client() as client:
+        assert client.get("/login").status_code == 200
+
+
+def test_neighbours_are_refused(deployed: Owner) -> None:
+    """A site of others that our nginx would not serve ends the deploy, and is named."""
+    server = deployed.server
+    server.run("printf 'server { listen 8081; }\\n' > /etc/nginx/conf.d/other.conf")
+    deployed.commit("The next")
+    said = deployed.must_fail("deploy")
+    server.run("rm /etc/nginx/conf.d/other.conf")
+    assert "/etc/nginx/conf.d/other.conf is neither Debian's" in said
+    assert "Nothing has changed" in said
+    deployed.must("deploy")
+
+
+def test_another_python_gets_its_packages_at_boot(deployed: Owner) -> None:
+    """After an upgrade of the distribution the environment is made anew from the kept wheels.
+
+    Its folder names the version of Python; that of another version stands for the upgrade.
+    """
+    server, release = deployed.server, deployed.release
+    folder = f"/srv/my-service/releases/{release}/.venv/lib"
+    server.run(f"cd {folder} && mv python3.* python3.9 && rm -r /srv/my-service/environments/*")
+    server.reboot()
+    server.wait_until(lambda: deployed.serves(release), "it serves")
+
+
+def test_other_ports_take_a_restart(deployed: Owner) -> None:
+    """With supervisord a changed number of processes is refused before anything is touched.
+
+    The command in the message does it, and a rollback returns to the former number.
+    """
+    good, last = deployed.release, deployed.project.worker_ports[-1]
+    release = deployed.commit_one_process_more()
+    said = deployed.must_fail("deploy")
+    assert "make deploy RESTART=yes" in said
+    assert deployed.serves(good)
+    deployed.must("deploy", RESTART="yes")
+    assert deployed.serves(release)
+    assert f"my-service-{last + 1}: release {release}" in deployed.must("deploy-status")
+    deployed.must("rollback", RESTART="yes")
+    assert deployed.serves(good)
+    deployed.git("reset", "--quiet", "--hard", "HEAD~1")

@@ -65,3 +65,18 @@ def test_an_upgrade_and_a_rollback_lose_nothing(deployed: Owner) -> None:
     assert deployed.serves(before)
     # It comes in by the socket, as the user it is: there is no password to keep.
     assert "DATABASE_URL" not in deployed.settings.read_text()
+
+
+def test_one_process_more_and_back_loses_nothing(deployed: Owner) -> None:
+    """Under systemd others start beside those that serve; those of no release are stopped."""
+    before, last = deployed.release, deployed.project.worker_ports[-1]
+    release = deployed.commit_one_process_more()
+    with deployed.nothing_lost(reloaded=True):
+        deployed.must("deploy")
+        assert deployed.serves(release)
+        status = deployed.must("deploy-status")
+        assert f"my-service-{last + 1}: release {release}" in status
+        deployed.must("rollback")
+    assert deployed.serves(before)
+    assert deployed.server.run(f"ss -Hltn sport = :{last + 1}") == ""
+    deployed.git("reset", "--quiet", "--hard", "HEAD~1")

@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from . import COMMAND, DESCRIPTION, NAME
@@ -81,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("restore", help="replace the database by the copy in a file")
     command.add_argument("file", type=Path)
+    command.add_argument("--yes", action="store_true", help="do not ask whether to do that")
     command.set_defaults(command=run_restore)
 
     command = commands.add_parser("export", help="write all rows for another kind of database")
@@ -168,16 +169,37 @@ def run_migrate(options: argparse.Namespace) -> None:
 
 
 def run_backup(options: argparse.Namespace) -> None:
-<% if cookiecutter.database == "postgresql" %>
-    settings = load_settings()
-    backup(settings.backup_database_url or settings.database_url, options.file)
-<% else %>
-    backup(load_settings().database_url, options.file)
-<% endif %>
+    make_backup(options.file)
     print(f"Copied the database into {options.file}.")
 
 
+def make_backup(file: Path) -> None:
+<% if cookiecutter.database == "postgresql" %>
+    settings = load_settings()
+    backup(settings.backup_database_url or settings.database_url, file)
+<% else %>
+    backup(load_settings().database_url, file)
+<% endif %>
+
+
 def run_restore(options: argparse.Namespace) -> None:
+    if not options.yes and not sys.stdin.isatty():
+        sys.exit("`restore` replaces all data, and there is no terminal to ask at. Add --yes.")
+    kept = options.file.with_name(f"replaced-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}")
+    try:
+        make_backup(kept)
+        copied = f"What is in the database now is copied into {kept}."
+    except BackupError as problem:
+        # It may be what the restore is to repair; that takes a person to decide.
+        if options.yes:
+            raise
+        copied = f"What is in the database now cannot be copied: {problem}"
+    print(copied)
+    if not options.yes:
+        answer = input(f"Replace all of it by {options.file}? [y/N] ")
+        if answer.strip().lower() not in ("y", "yes"):
+            kept.unlink(missing_ok=True)
+            sys.exit("Nothing has changed.")
     restore(load_settings().database_url, options.file)
     print(f"The database is as it was when {options.file} was made.")
 

@@ -14,6 +14,10 @@ from << cookiecutter.__package_name >>.operations.backup import BackupError, bac
 from << cookiecutter.__package_name >>.settings import load_settings
 
 
+def replaced(folder: Path) -> list[Path]:
+    return list(folder.glob("replaced-*"))
+
+
 async def names(database: Database) -> set[str]:
     async with database.transaction() as transaction:
         return set(await transaction.scalars(select(User.name)))
@@ -66,10 +70,35 @@ async def test_restoring_a_wrong_file_changes_nothing(database: Database, folder
 def test_backup_and_restore_are_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`backup FILE` and `restore FILE` report what they did, or in one line why not."""
     cli.run(["backup", "copy"])
-    cli.run(["restore", "copy"])
+    cli.run(["restore", "--yes", "copy"])
+    (kept,) = replaced(folder)
     assert capsys.readouterr().out.splitlines() == [
         "Copied the database into copy.",
+        f"What is in the database now is copied into {kept.name}.",
         "The database is as it was when copy was made.",
     ]
     with pytest.raises(SystemExit, match="missing"):
-        cli.run(["restore", "missing"])
+        cli.run(["restore", "--yes", "missing"])
+
+
+async def test_a_restore_asks_and_can_be_taken_back(
+    database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a yes nothing changes; with one, what was replaced is in a file beside the copy."""
+    await asyncio.to_thread(cli.run, ["backup", "copy"])
+    async with database.transaction() as transaction:
+        await transaction.execute(text("DELETE FROM users WHERE name = 'ada'"))
+    with pytest.raises(SystemExit, match="--yes"):
+        await asyncio.to_thread(cli.run, ["restore", "copy"])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: "n")
+    with pytest.raises(SystemExit, match="Nothing has changed"):
+        await asyncio.to_thread(cli.run, ["restore", "copy"])
+    assert await names(database) == {"bob"}
+    assert not replaced(folder)
+    monkeypatch.setattr("builtins.input", lambda _: "yes")
+    await asyncio.to_thread(cli.run, ["restore", "copy"])
+    assert await names(database) == {"ada", "bob"}
+    (kept,) = replaced(folder)
+    await asyncio.to_thread(cli.run, ["restore", "--yes", str(kept)])
+    assert await names(database) == {"bob"}

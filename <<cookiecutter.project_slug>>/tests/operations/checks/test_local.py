@@ -1,8 +1,14 @@
 """The checks on this installation."""
 
 import json
+<% if cookiecutter.__servers %>
+import os
+<% endif %>
 import re
 import subprocess
+<% if cookiecutter.__servers %>
+import time
+<% endif %>
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -168,6 +174,23 @@ def test_an_unavailable_database_is_found(folder: Path, monkeypatch: pytest.Monk
     assert finding.problem == "The database cannot be used: no route to the database"
 
 
+<% if cookiecutter.__servers %>
+def test_missing_backups_are_found(folder: Path) -> None:
+    """B001: on a server, where the newest nightly copy is older than two days."""
+    old = time.time() - 3 * 24 * 60 * 60
+    os.utime(folder / ".env", (old, old))
+    assert ids(local.nightly_backups) == []
+    (folder / ".env.release").write_text("RELEASE=1\n")
+    assert ids(local.nightly_backups) == ["B001"]
+    copy = folder / "var/backups/nightly-20260101-030000"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.touch()
+    assert ids(local.nightly_backups) == []
+    os.utime(copy, (old, old))
+    assert ids(local.nightly_backups) == ["B001"]
+
+
+<% endif %>
 def test_missing_migrations_are_found(folder: Path, new_url: str) -> None:
     """M002: the tables are older than the code."""
     assert ids(local.migrations) == []

@@ -1,7 +1,11 @@
 """The checks on a site."""
 
 import io
+import ssl
+import subprocess
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 
 import pytest
 from tornado.httpclient import HTTPRequest, HTTPResponse
@@ -99,6 +103,33 @@ async def test_a_process_passes_all_checks_but_those_of_the_balancer(
     """Without a balancer a process fails only its checks: host, request id, /metrics."""
     findings = await check_site(open_site().url)
     assert sorted(finding.id for finding in findings) == ["A001", "P002", "P003"]
+
+
+@pytest.mark.parametrize(("days", "expected"), [(13, ["T104"]), (15, [])])
+async def test_a_certificate_that_ends_soon_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, expected: list[str]
+) -> None:
+    """T104: it ends within two weeks, so it has not been renewed."""
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-out", str(chain), "-keyout", str(key)]
+    command = [*make.split(), *names, "-days", str(days), *files]
+    subprocess.run(command, check=True, capture_output=True)  # noqa: ASYNC221 - nothing else runs
+    monkeypatch.setenv("SSL_CERT_FILE", str(chain))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(chain, key)
+    listening, port = bind_unused_port()
+    server = HTTPServer(Application(), ssl_options=context)
+    server.add_socket(listening)
+    there = site.Site(f"https://localhost:{port}")
+    assert [finding.id async for finding in site.certificate(there)] == expected
+    end = await there.certificate_end()
+    assert end is not None
+    assert abs(end - time.time() - days * 24 * 60 * 60) < 60
+    server.stop()
+    await server.close_all_connections()
+    assert await there.certificate_end() is None
 
 
 @pytest.mark.parametrize(
@@ -292,5 +323,5 @@ async def test_a_careless_site_gets_every_finding(careless_url: str) -> None:
     """A real site with every mistake gets every finding that is possible on it."""
     found = {finding.id for finding in await check_site(careless_url)}
     # The others need https, another machine's address, or a failing site.
-    elsewhere = {"T101", "T102", "T103", "P001", "U001", "W002"}
+    elsewhere = {"T101", "T102", "T103", "T104", "P001", "U001", "W002"}
     assert found | elsewhere == {one for check in site.CHECKS for one in ids_of(check)}

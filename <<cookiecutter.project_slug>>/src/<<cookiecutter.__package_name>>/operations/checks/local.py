@@ -10,9 +10,12 @@ import json
 import resource
 import subprocess
 import sys
+<% if cookiecutter.__servers %>
+import time
+<% endif %>
 import tomllib
 from collections.abc import Callable, Iterator
-from datetime import date, timedelta
+from datetime import date, << 'datetime, ' if cookiecutter.__servers else '' >>timedelta
 from pathlib import Path
 <% if cookiecutter.sign_in == "sso" %>
 from urllib.parse import urlsplit
@@ -41,6 +44,9 @@ PROCESSES = << cookiecutter.process_count >>
 #% endif
 SECRET_AGE = timedelta(days=365)
 ROTATION_AGE = timedelta(days=60)
+<% if cookiecutter.__servers %>
+BACKUP_AGE = timedelta(days=2)
+<% endif %>
 OPEN_FILES = << cookiecutter.__least_open_files >>
 AUDIT_SECONDS = 120
 #% if cookiecutter.database == "postgresql"
@@ -279,6 +285,23 @@ def vulnerabilities(settings: Settings) -> Iterator[Finding]:
         )
 
 
+<% if cookiecutter.__servers %>
+def nightly_backups(settings: Settings) -> Iterator[Finding]:
+    """B001: on a server the database was copied in one of the last two nights."""
+    if not Path(".env.release").exists():
+        return
+    copies = [path.stat().st_mtime for path in Path("var/backups").glob("nightly-*")]
+    # Before the first night: since when there are settings.
+    newest = max(copies, default=Path(".env").stat().st_mtime)
+    if time.time() - newest > BACKUP_AGE.total_seconds():
+        yield warning(
+            "B001",
+            f"No nightly copy of the database since {datetime.fromtimestamp(newest):%Y-%m-%d %H:%M}.",
+            "`journalctl --unit << cookiecutter.project_slug >>-backup` says why; `systemctl list-timers` shows when it is next.",
+        )
+
+
+<% endif %>
 CHECKS: tuple[Check, ...] = (
     secret_age,
     *files.CHECKS,
@@ -294,6 +317,9 @@ CHECKS: tuple[Check, ...] = (
 #% if cookiecutter.sign_in == "sso"
     single_sign_on,
 #% endif
+<% if cookiecutter.__servers %>
+    nightly_backups,
+<% endif %>
     vulnerabilities,
 )
 

@@ -4,8 +4,11 @@
 They send about thirty harmless requests; run them only on your own sites.
 """
 
+import asyncio
 import io
 import re
+import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from http.cookies import Morsel, SimpleCookie
 from urllib.parse import urlsplit
@@ -16,6 +19,8 @@ from tornado.websocket import websocket_connect
 from .findings import Finding, error, unchecked, warning
 
 TIMEOUT_SECONDS = 10
+# A certificate is renewed before that, by Let's Encrypt's programs for one.
+RENEWED_DAYS = 14
 NOWHERE = "/no-such-page-as-this"
 PAGES = ("/", "/static/style.css", NOWHERE, "/api/me")
 # Headers that every answer has, with what their values must contain.
@@ -66,6 +71,21 @@ class Site:
             return await self._client.fetch(request, raise_error=False)
         except (HTTPClientError, OSError) as problem:
             return HTTPResponse(request, 599, error=problem, buffer=io.BytesIO())
+
+    async def certificate_end(self) -> float | None:
+        """Return when the certificate ends, in seconds since 1970; None where there is none."""
+        parts = urlsplit(self.url)
+        context = ssl.create_default_context() if self.https else None
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                opened = asyncio.open_connection(parts.hostname, parts.port or 443, ssl=context)
+                _, writer = await opened
+        except OSError:
+            # `service` reports that.
+            return None
+        certificate = writer.get_extra_info("peercert") or {}
+        writer.close()
+        return ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else None
 
 
 async def check_site(url: str) -> list[Finding]:
@@ -146,6 +166,18 @@ async def transport(site: Site) -> AsyncIterator[Finding]:
                 f"Over http the site answers {plain.code} instead of leading to https.",
                 "Redirect all of port 80 in the balancer.",
             )
+
+
+async def certificate(site: Site) -> AsyncIterator[Finding]:
+    """T104: the certificate does not end within two weeks."""
+    end = await site.certificate_end() if site.https else None
+    days = (end - time.time()) / (24 * 60 * 60) if end else RENEWED_DAYS
+    if days < RENEWED_DAYS:
+        yield warning(
+            "T104",
+            f"The certificate ends in {days:.0f} days.",
+            "Renew it, and deploy; for Let's Encrypt `systemctl status certbot.timer` on the server.",
+        )
 
 
 async def cookies(site: Site) -> AsyncIterator[Finding]:
@@ -243,6 +275,7 @@ CHECKS: tuple[Callable[[Site], AsyncIterator[Finding]], ...] = (
     service,
     headers,
     transport,
+    certificate,
     cookies,
     forged_headers,
     private_addresses,
