@@ -58,7 +58,7 @@ while True:
 """
 DEADLINE_SECONDS = 10
 # Every fault at every step takes minutes.
-STRIDE = scaled(2, 1)
+STRIDE = scaled(4, 1)
 MODULES = ("home", "balancer", "processes", "steps")
 
 
@@ -327,10 +327,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def world(project: Path, tmp_path: Path) -> Iterator[World]:
     """A service of which one release serves."""
     world = World(tmp_path, project)
-    code, said = world.deploy("a", world.bring("a", "old"))
-    assert code == 0, said
-    yield world
-    world.stop_all()
+    try:
+        code, said = world.deploy("a", world.bring("a", "old"))
+        assert code == 0, said
+        yield world
+    finally:
+        world.stop_all()
 
 
 def back_to_the_first(world: World) -> None:
