@@ -302,6 +302,9 @@ def test_an_upgrade_and_a_rollback_lose_nothing(cluster: Cluster, balancer: str)
             old, new = cluster.ask_for_files_during("deploy")
             assert style_of(old) != style_of(new)
             assert cluster.serves(cluster.image)
+            # A rollback is to the image before, whatever has changed since.
+            label = ("--detach", "--label-add", "changed=since")
+            cluster.swarm.manager.docker("service", "update", *label, cluster.service)
             cluster.must("rollback")
             assert cluster.serves(before)
             while load.total < REQUESTS:
