@@ -63,6 +63,7 @@ def test_an_upgrade_and_a_rollback_lose_nothing(deployed: Owner) -> None:
         assert deployed.serves(release)
         deployed.must("rollback")
     assert deployed.serves(before)
+    deployed.git("reset", "--quiet", "--hard", "HEAD~1")
     # It comes in by the socket, as the user it is: there is no password to keep.
     assert "DATABASE_URL" not in deployed.settings.read_text()
 
