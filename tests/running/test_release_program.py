@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import importlib
+import importlib.util
 import itertools
 import json
 import os
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,19 +43,20 @@ from tests.running.load import scaled
 from tests.running.processes import wait_until
 
 WORKER = """
-import json, os, socket, sys
+import json, os, socket, sys, time
 home, port = sys.argv[1], int(sys.argv[2])
 name = os.path.basename(os.readlink(home + "/current"))
 if os.path.exists(f"{home}/releases/{name}/crashes"):
     sys.exit(1)
 with open(home + "/shared/.env") as file:
     env = file.read()
-body = json.dumps({"release": name, "env": env}).encode()
+body = json.dumps({"release": name, "env": env})
+body += f"\\nprocess_start_time_seconds {time.time()}\\n"
 listener = socket.create_server(("127.0.0.1", port))
 while True:
     connection, _ = listener.accept()
     connection.recv(4096)
-    connection.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n" + body)
+    connection.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n" + body.encode())
     connection.close()
 """
 DEADLINE_SECONDS = 10
@@ -195,7 +198,8 @@ class World:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
                 connection.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
-                return dict(json.loads(connection.makefile("rb").read().partition(b"\r\n\r\n")[2]))
+                answer = connection.makefile("rb").read().partition(b"\r\n\r\n")[2]
+                return dict(json.loads(answer.partition(b"\n")[0]))
         except (OSError, ValueError):
             return None
 
@@ -481,6 +485,30 @@ def test_too_little_space_is_said_before(world: World) -> None:
     assert code == 1
     assert "MB free, and the release takes" in said
     assert not (world.home / "releases/b").exists()
+
+
+def test_restarts_after_a_deploy_are_counted(world: World) -> None:
+    """For a minute after it; here it is shorter."""
+
+    def watch(steps: Any) -> None:
+        spec = importlib.util.spec_from_file_location(
+            "program", world.project / "deploy/release/__main__.py"
+        )
+        program = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(program)
+        program.WATCH_SECONDS = 4
+        steps.home.lock = lambda _: contextlib.nullcontext()
+        layout = steps.home.release("a").layout
+        program.watch(None, steps.home, layout)
+
+    restart = threading.Timer(
+        1.5, lambda: (world.stop(world.ports[0]), world.start(world.ports[0]))
+    )
+    restart.start()
+    code, said = world.run(watch)
+    restart.join()
+    assert code == 0, said
+    assert world.state()["watched"] == {"seconds": 4, "restarts": 1}
 
 
 def test_servers_of_before_are_taken_over(world: World) -> None:
