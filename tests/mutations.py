@@ -367,10 +367,10 @@ ROWS = [
     ),
     Mutation(
         "one server",
-        f"{FOLDER}/deploy/tasks/<% if cookiecutter.__servers %>server.yml<% endif %>",
-        "state: directory\n    follow: false\n    owner: root",
-        "state: directory\n    owner: root\n   follow: no",
-        f"{HERE}test_files.py::test_every_file_can_be_read",
+        f"{FOLDER}/deploy/release/<% if cookiecutter.__servers %>steps.py<% endif %>",
+        "            self.home.restore(self.state.kept)\n            self._serve(good)",
+        "            self._serve(good)",
+        "tests/running/test_release_program.py::test_a_step_that_fails",
     ),
     Mutation(
         "a database",
