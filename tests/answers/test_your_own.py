@@ -73,7 +73,9 @@ def test_a_file_gives_everyone_the_same_answers(terminal: Terminal, tmp_path: Pa
     assert any(name.startswith("psycopg") for name in described["dependencies"])
 
 
-@pytest.mark.skipif(OWN.exists(), reason="the page begins with a clone of upstream")
+@pytest.mark.skipif(
+    OWN.exists(), reason="only upstream shows this: a fork has made its first commit already"
+)
 def test_a_fork_merges_a_later_version(terminal: Terminal, tmp_path: Path) -> None:
     """A fork made as the page says merges an upstream that changed the lines beside its own.
 

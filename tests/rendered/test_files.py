@@ -30,7 +30,7 @@ from tests.bake import (
 )
 
 # `check --url` knows the marks of any server, whatever this project runs; the template may lie in a
-# folder, or on a host, of any name; and users may sign in at GitLab, whoever checks each change.
+# folder, or on a host, of any name; and users may sign in at GitLab, whatever the CI service is.
 NAMES_ANYTHING = ("checks/site.py", "checks/test_site.py", ".cruft.json", "single-sign-on.md")
 # The words by which a choice is known; a short one would be found in any text.
 TRACES: dict[str, dict[str, set[str]]] = {
